@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from wav2vec2_eval import ctc, model_folder
+
+from conftest import SYMBOLS
+
+BASE = ctc.Symbols(tuple(SYMBOLS))
+
+
+def logits(*symbols: str) -> np.ndarray:
+    """One frame per symbol, (F, 32)."""
+    return np.eye(len(SYMBOLS), dtype=np.float32)[[SYMBOLS.index(symbol) for symbol in symbols]]
+
+
+@pytest.mark.parametrize(
+    ("frames", "text"),
+    [
+        (["H", "E", "L", "<pad>", "L", "O"], "HELLO"),  # a blank keeps repeats apart …
+        (["H", "H", "E", "L", "L", "O", "O"], "HELO"),  # … and without it they merge
+        (["<pad>"] * 5, ""),
+        (["|", "A", "|", "|", "<pad>", "|", "B", "|"], "A  B"),
+        (["A", "<s>", "<s>", "<unk>", "</s>"], "A<s><unk></s>"),
+        (["D", "O", "N", "'", "T"], "DON'T"),
+    ],
+)
+def test_greedy_decode(frames, text):
+    assert ctc.greedy_decode(logits(*frames), BASE) == text
+
+
+def test_no_frames():
+    assert ctc.greedy_decode(np.zeros((0, 32), np.float32), BASE) == ""
+
+
+def test_lower_case_and_word_delimiter():
+    symbols = BASE._replace(lower_case=True, replace_word_delimiter="_")
+    assert ctc.greedy_decode(logits("A", "|", "B"), symbols) == "a_b"
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"do_lower_case": True},
+        {"replace_word_delimiter_char": "-"},
+        {"clean_up_tokenization_spaces": True},
+        {"clean_up_tokenization_spaces": True, "do_lower_case": True},
+        {"word_delimiter_token": None},
+        {"pad_token": {"content": "<pad>", "lstrip": False, "__type": "AddedToken"}},
+    ],
+)
+def test_equals_the_tokenizer_of_transformers(settings, model_folder, tmp_path):
+    import json
+
+    from transformers import Wav2Vec2CTCTokenizer
+
+    for path in model_folder.glob("*.json"):
+        content = json.loads(path.read_text())
+        (tmp_path / path.name).write_text(
+            json.dumps(content | settings if path.name == "tokenizer_config.json" else content)
+        )
+    tokenizer = Wav2Vec2CTCTokenizer.from_pretrained(tmp_path)
+    symbols = read_symbols(str(tmp_path))
+    generator = np.random.default_rng(0)
+    # The first nine: blanks, delimiters and special tokens meet in every order. The last: apostrophes and words.
+    some = {"special": range(9), "all": range(32), "words": [4, 4, 10, 12, 14, 26, 27, 27]}
+    for frames, choice in itertools.product((0, 1, 2, 50, 500), some.values()):
+        for _ in range(10):
+            ids = generator.choice(choice, frames).repeat(generator.integers(1, 4, frames)).astype(int)
+            expected = tokenizer.decode(ids, skip_special_tokens=False)
+            assert ctc.greedy_decode(np.eye(32)[ids], symbols) == expected
+
+
+read_symbols = model_folder.symbols  # the fixture of the same name hides the module inside the tests
