@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from wav2vec2_eval import model_folder as models
+from wav2vec2_eval.errors import SuiteError
+
+from conftest import SYMBOLS, noise
+
+
+@pytest.fixture
+def folder(model_folder, tmp_path):
+    """A copy of the model's small files, to be changed."""
+    for path in model_folder.glob("*.json"):
+        shutil.copy(path, tmp_path)
+    return tmp_path
+
+
+def change(folder, name, **values):
+    path = folder / name
+    content = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps(content | values))
+
+
+def test_symbols(folder):
+    symbols = models.symbols(str(folder))
+    assert symbols.table == tuple(SYMBOLS)
+    assert (symbols.blank, symbols.word_delimiter, symbols.lower_case) == ("<pad>", "|", False)
+
+
+def test_symbols_of_a_folder_that_transformers_saved(folder, tmp_path):
+    from transformers import Wav2Vec2FeatureExtractor, Wav2Vec2Processor
+
+    saved = tmp_path / "saved"
+    processor = Wav2Vec2Processor.from_pretrained(folder)
+    processor.save_pretrained(saved)
+    shutil.copy(folder / "config.json", saved)
+    assert models.symbols(str(saved)) == models.symbols(str(folder))
+    assert models.feature_extractor(str(saved)) == models.feature_extractor(str(folder))
+    Wav2Vec2FeatureExtractor(do_normalize=False, padding_value=1.5).save_pretrained(folder)
+    assert models.feature_extractor(str(folder)) == (False, 1.5)
+
+
+def test_added_tokens_may_lie_beyond_the_outputs(folder):
+    (folder / "added_tokens.json").write_text('{"<extra>": 32}')
+    assert models.symbols(str(folder)).table == tuple(SYMBOLS)
+
+
+@pytest.mark.parametrize("vocab_size", [31, 33, None])
+def test_another_vocabulary_size_is_refused(folder, vocab_size):
+    config = json.loads((folder / "config.json").read_text())
+    config["vocab_size"] = vocab_size
+    if vocab_size is None:
+        del config["vocab_size"]
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(SuiteError, match=r"vocab\.json holds 32 symbols"):
+        models.symbols(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "message"),
+    [
+        ("special_tokens_map.json", {"pad_token": "[PAD]"}, "its two tokenizer files disagree about pad_token"),
+        ("tokenizer_config.json", {"pad_token": None}, "disagree about pad_token"),
+        ("tokenizer_config.json", {"added_tokens_decoder": [1]}, "expected the vocabulary and tokenizer files"),
+        ("config.json", {"vocab_size": "32"}, "expected the vocabulary and tokenizer files"),
+        ("vocab.json", {"eng": {"A": 0}}, "expected the vocabulary and tokenizer files"),
+    ],
+)
+def test_tokenizer_files_that_cannot_be_followed(folder, name, values, message):
+    change(folder, name, **values)
+    with pytest.raises(SuiteError, match=message):
+        models.symbols(str(folder))
+
+
+def test_a_blank_that_is_no_symbol_is_refused(folder):
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        change(folder, name, pad_token="[PAD]")
+    with pytest.raises(SuiteError, match=r"the CTC blank, is '\[PAD\]', which is not in vocab.json"):
+        models.symbols(str(folder))
+
+
+@pytest.mark.parametrize("name", ["vocab.json", "config.json"])
+@pytest.mark.parametrize("content", [None, "", "{", "[1]"])
+def test_missing_and_broken_files_are_refused(folder, name, content):
+    (folder / name).unlink()
+    if content is not None:
+        (folder / name).write_text(content)
+    with pytest.raises(SuiteError, match=name):
+        models.symbols(str(folder))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"sampling_rate": 8_000}, {"feature_extractor_type": "WhisperFeatureExtractor"}, {"feature_size": 80}],
+)
+def test_another_kind_of_input_is_refused(folder, values):
+    change(folder, "preprocessor_config.json", **values)
+    with pytest.raises(SuiteError, match="expected a Wav2Vec2FeatureExtractor at 16000 Hz"):
+        models.feature_extractor(str(folder))
+
+
+@pytest.mark.parametrize("do_normalize", [True, False])
+def test_feature_extractor_equals_transformers(folder, do_normalize):
+    from transformers import Wav2Vec2FeatureExtractor
+
+    change(folder, "preprocessor_config.json", do_normalize=do_normalize, padding_value=0.25)
+    waveform = noise(5_000).astype(np.float32)
+    actual = models.feature_extractor(str(folder))(waveform, 6_000)
+    alone = Wav2Vec2FeatureExtractor.from_pretrained(folder)(waveform, sampling_rate=16_000).input_values[0]
+    assert actual.shape == (1, 6_000)
+    assert actual[0, :5_000].tobytes() == np.asarray(alone, np.float32).tobytes()
+    assert set(actual[0, 5_000:]) == {0.25}
+
+
+@pytest.mark.parametrize("name", ["./no such folder", "/no/such/folder", "../x", "a/b/c", ""])
+def test_a_path_that_is_no_folder_is_refused(name):
+    with pytest.raises(SuiteError, match="found no such folder"):
+        models.symbols(name)
+
+
+def test_a_failed_hub_access_names_id_endpoint_and_way_out(monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "https://mirror.example")
+    with pytest.raises(SuiteError) as error:
+        models.symbols("nobody/no-such-model")
+    for part in ("nobody/no-such-model", "https://mirror.example", "--model_name_or_path"):
+        assert part in str(error.value)
