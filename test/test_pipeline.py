@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from wav2vec2_eval.pipeline import WriteBehind, read_ahead
+
+
+def test_read_ahead_keeps_order():
+    assert list(read_ahead(range(100), depth=3)) == list(range(100))
+    assert list(read_ahead([])) == []
+
+
+def test_read_ahead_reads_ahead_and_no_further():
+    produced = []
+    third = threading.Event()
+
+    def items():
+        for number in range(10):
+            produced.append(number)
+            if number == 2:
+                third.set()
+            yield number
+
+    ahead = read_ahead(items(), depth=1)
+    assert next(ahead) == 0
+    assert third.wait(5)  # one waits in the queue, and one has been taken from items
+    assert len(produced) <= 3
+    ahead.close()
+    assert "read-ahead" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_read_ahead_raises_in_turn():
+    def items():
+        yield 1
+        raise KeyError("broken")
+
+    ahead = read_ahead(items())
+    assert next(ahead) == 1
+    with pytest.raises(KeyError, match="broken"):
+        next(ahead)
+
+
+def test_write_behind_stores_everything_in_order():
+    stored = []
+    with WriteBehind(lambda *item: stored.append(item), depth=2) as writer:
+        for number in range(50):
+            writer.put(number, str(number))
+    assert stored == [(number, str(number)) for number in range(50)]
+
+
+def test_write_behind_stores_what_was_put_before_a_failure():
+    stored = []
+    with pytest.raises(KeyError), WriteBehind(stored.append) as writer:
+        writer.put(1)
+        raise KeyError
+    assert stored == [1]
+
+
+def test_write_behind_raises_the_first_error_and_stores_nothing_after_it():
+    stored = []
+
+    def store(number):
+        if number == 3:
+            raise OSError("disk full")
+        stored.append(number)
+
+    def put_all(writer):
+        for number in range(1000):
+            writer.put(number)
+
+    with pytest.raises(OSError, match="disk full"), WriteBehind(store) as writer:
+        put_all(writer)
+    assert stored == [0, 1, 2]

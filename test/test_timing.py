@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from wav2vec2_eval import timing
+from wav2vec2_eval.errors import SuiteError
+from wav2vec2_eval.timing import Latency, MeasureTime
+
+
+class FakeDevice:
+    """A clock that the test sets, and a device whose synchronisation takes time."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now_ns = 0
+        self.calls: list[str] = []
+        monkeypatch.setattr(timing.time, "perf_counter_ns", self._read)
+
+    def _read(self) -> int:
+        self.calls.append("read")
+        return self.now_ns
+
+    def synchronize(self) -> None:
+        self.calls.append("synchronize")
+        self.now_ns += 1000
+
+
+@pytest.mark.parametrize(
+    ("cpu_run", "calls", "measured"),
+    [(True, ["read", "read"], 5), (False, ["synchronize", "read", "synchronize", "read"], 1005)],
+)
+def test_measure_time(monkeypatch, cpu_run, calls, measured):
+    device = FakeDevice(monkeypatch)
+    measurements = {}
+    with MeasureTime(measurements, "ns", cpu_run, device.synchronize):
+        device.now_ns += 5
+    assert (device.calls, measurements) == (calls, {"ns": measured})
+
+
+def test_measure_time_needs_a_device_to_synchronise():
+    with pytest.raises(ValueError, match="synchronize"):
+        MeasureTime({}, "ns", cpu_run=False)
+
+
+def test_a_failure_inside_is_not_hidden_by_the_synchronisation():
+    def synchronize():
+        synchronize.calls += 1
+
+    synchronize.calls = 0
+    with pytest.raises(KeyError), MeasureTime({}, "ns", False, synchronize):
+        raise KeyError
+    assert synchronize.calls == 1
+
+
+@pytest.mark.parametrize("percent", [0, 1, 50, 90, 99, 100])
+@pytest.mark.parametrize("count", [1, 2, 5, 100])
+def test_percentile_equals_numpy(percent, count):
+    values = np.random.default_rng(0).standard_normal(count).tolist()
+    assert timing.percentile(values, percent) == pytest.approx(np.percentile(values, percent), rel=1e-12)
+
+
+def test_summarise():
+    latencies = [Latency(100, 200), Latency(10, 20), Latency(30, 40)]
+    figures = timing.summarise(latencies, workspace=1, lengths_s=[9.0, 1.0, 3.0])
+    assert figures == {
+        "total infer num": 3,
+        "total pure infer time(ms)": 140,
+        "average pure infer time(ms)": pytest.approx(140 / 3),
+        "average pure infer time after workspace(ms)": 20,
+        "average infer time(ms)": pytest.approx(260 / 3),
+        "min pure infer time(ms)": 10,
+        "p50 pure infer time(ms)": 20,
+        "p90 pure infer time(ms)": pytest.approx(28),
+        "p99 pure infer time(ms)": pytest.approx(29.8),
+        "max pure infer time(ms)": 30,
+        "throughput(utterances/s)": 50,
+        "audio(s)": 13,
+        "RTFx": 100,
+        "wall RTFx": 50,
+    }
+    assert "RTFx" not in timing.summarise(latencies)
+    assert timing.parse_figures(timing.format_figures(figures)) == figures
+
+
+@pytest.mark.parametrize(("workspace", "count"), [(0, 0), (3, 3), (4, 3)])
+def test_a_warm_up_that_leaves_nothing_is_refused(workspace, count):
+    with pytest.raises(SuiteError, match=f"--workspace={workspace}"):
+        timing.summarise([Latency(1, 1)] * count, workspace)

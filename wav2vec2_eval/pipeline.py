@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keeping the engine busy: items are made ready ahead of it and results are stored behind it, each in one thread.
+
+Queues are short, so memory stays flat whatever the number of items.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+_END = object()
+
+
+def read_ahead(items: Iterable[T], depth: int = 4) -> Iterator[T]:
+    """Yield `items` in order while a thread produces up to `depth` of them ahead.
+
+    An exception of `items` is raised here, in its turn. Closing the generator stops the thread.
+    """
+    ready: queue.Queue[Any] = queue.Queue(depth)
+    stopped = threading.Event()
+
+    def put(item: object) -> None:
+        while not stopped.is_set():
+            try:
+                ready.put(item, timeout=0.1)
+                return
+            except queue.Full:
+                continue
+
+    def produce() -> None:
+        try:
+            for item in items:
+                put((item, None))
+                if stopped.is_set():
+                    return
+            put(_END)
+        except BaseException as error:  # handed over to the consumer, whatever it is
+            put((None, error))
+
+    thread = threading.Thread(target=produce, name="read-ahead", daemon=True)
+    thread.start()
+    try:
+        while (entry := ready.get()) is not _END:
+            item, error = entry
+            if error is not None:
+                raise error
+            yield item
+    finally:
+        stopped.set()
+        thread.join()
+
+
+class WriteBehind:
+    """Context manager that runs `store(*item)` in a thread, in order, for every item put into it.
+
+    The first exception of `store` is raised by the next `put`, or on leaving; nothing is stored after it. If the body
+    fails, what was put before is still stored.
+    """
+
+    def __init__(self, store: Callable[..., None], depth: int = 4) -> None:
+        self._store = store
+        self._waiting: queue.Queue[Any] = queue.Queue(depth)
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="write-behind", daemon=True)
+
+    def __enter__(self) -> WriteBehind:
+        self._thread.start()
+        return self
+
+    def put(self, *item: object) -> None:
+        """Hand over one item; waits while `depth` items are waiting."""
+        self._raise()
+        self._waiting.put(item)
+
+    def __exit__(self, *exception: object) -> None:
+        self._waiting.put(_END)
+        self._thread.join()
+        if exception[0] is None:
+            self._raise()
+
+    def _raise(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    def _run(self) -> None:
+        while (item := self._waiting.get()) is not _END:
+            if self._error is None:
+                try:
+                    self._store(*item)
+                except BaseException as error:  # raised again in the caller's thread
+                    self._error = error

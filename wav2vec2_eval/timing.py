@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Latencies: the stop-watch, their statistics, and the text of `infer_time.txt`. Standard library only."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, MutableMapping, Sequence
+from typing import NamedTuple
+
+from .errors import SuiteError
+
+INFER_TIME_NAME = "infer_time.txt"
+
+
+class MeasureTime:
+    """Context manager that stores the nanoseconds spent inside it under `measurements[key]`.
+
+    With `cpu_run` only the host clock is read. Otherwise `synchronize` is called before each reading, so that work
+    still queued on a device neither leaks into the measurement nor escapes from it.
+    """
+
+    def __init__(
+        self,
+        measurements: MutableMapping[str, int],
+        key: str,
+        cpu_run: bool = True,
+        synchronize: Callable[[], object] | None = None,
+    ) -> None:
+        if not cpu_run and synchronize is None:
+            raise ValueError("cpu_run=False needs the device's synchronize function")
+        self.measurements = measurements
+        self.key = key
+        self._fence = (lambda: None) if cpu_run or synchronize is None else synchronize
+
+    def __enter__(self) -> MeasureTime:
+        self._fence()
+        self._start_ns = time.perf_counter_ns()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if exception[0] is None:
+            self._fence()
+        self.measurements[self.key] = time.perf_counter_ns() - self._start_ns
+
+
+class Latency(NamedTuple):
+    """One inference: the engine's own time, the time with reading, waiting and writing, and the device's if known."""
+
+    pure_ms: float
+    wall_ms: float
+    device_ms: float | None = None
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """Linear interpolation between the closest ranks, as `numpy.percentile` does by default."""
+    ordered = sorted(values)
+    rank = (len(ordered) - 1) * percent / 100
+    low = math.floor(rank)
+    high = math.ceil(rank)
+    return ordered[low] + (ordered[high] - ordered[low]) * (rank - low)
+
+
+def check_workspace(workspace: int, num_inferences: int) -> None:
+    """Refuse a warm-up that leaves no inference to average."""
+    if workspace >= num_inferences:
+        raise SuiteError(
+            f"--workspace={workspace} leaves none of the {num_inferences} inferences to average; "
+            f"expected at most {num_inferences - 1}"
+        )
+
+
+def summarise(
+    latencies: Sequence[Latency], workspace: int = 0, lengths_s: Sequence[float] | None = None
+) -> dict[str, float]:
+    """The figures of `infer_time.txt` by their labels, times in milliseconds.
+
+    The first `workspace` inferences are warm-up: they count in the totals, and in nothing after those.
+    `lengths_s`, the utterances' true lengths in seconds, adds RTFx, seconds of audio per second of computing.
+    """
+    check_workspace(workspace, len(latencies))
+    pure = [latency.pure_ms for latency in latencies]
+    timed = pure[workspace:]
+    average = sum(timed) / len(timed)
+    wall_ms = sum(latency.wall_ms for latency in latencies)
+    figures = {
+        "total infer num": len(pure),
+        "total pure infer time(ms)": sum(pure),
+        "average pure infer time(ms)": sum(pure) / len(pure),
+        "average pure infer time after workspace(ms)": average,
+        "average infer time(ms)": wall_ms / len(pure),
+        "min pure infer time(ms)": min(timed),
+        "p50 pure infer time(ms)": percentile(timed, 50),
+        "p90 pure infer time(ms)": percentile(timed, 90),
+        "p99 pure infer time(ms)": percentile(timed, 99),
+        "max pure infer time(ms)": max(timed),
+        "throughput(utterances/s)": 1000 / average,
+    }
+    device = [latency.device_ms for latency in latencies[workspace:] if latency.device_ms is not None]
+    if len(device) == len(timed):
+        figures["average device time(ms)"] = sum(device) / len(device)
+        figures["p99 device time(ms)"] = percentile(device, 99)
+    if lengths_s is not None:
+        figures["audio(s)"] = sum(lengths_s)
+        figures["RTFx"] = 1000 * sum(lengths_s[workspace:]) / sum(timed)
+        figures["wall RTFx"] = 1000 * sum(lengths_s) / wall_ms
+    return figures
+
+
+def format_figures(figures: dict[str, float]) -> str:
+    """The text of `infer_time.txt`: one `label: value` per line."""
+    return "".join(f"{label}: {value}\n" for label, value in figures.items())
+
+
+def parse_figures(text: str) -> dict[str, float]:
+    """Read `label: value` lines back."""
+    return {label: float(value) for label, _, value in (line.rpartition(": ") for line in text.splitlines())}
