@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from wav2vec2_eval import gears
+from wav2vec2_eval.audio import GEARS, parse_gears
+from wav2vec2_eval.errors import SuiteError
+
+TEST_CLEAN = Path(__file__).parent / "bench/test_clean_lengths.txt"
+
+
+def by_trying_all(lengths, count):
+    """The least sum of padded lengths over all sets of `count` gears from the distinct lengths."""
+    distinct = sorted(set(lengths))
+    best = min(
+        sum(min(gear for gear in chosen if gear >= length) for length in lengths)
+        for chosen in combinations(distinct, min(count, len(distinct)))
+        if chosen[-1] == distinct[-1]
+    )
+    return best / sum(lengths) - 1
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 99])
+def test_best_gears_are_the_best(seed, count):
+    generator = np.random.default_rng(seed)
+    lengths = generator.integers(400, 430 + 10 * seed, generator.integers(1, 12)).tolist()
+    found = gears.best_gears(lengths, count)
+    assert len(found) <= count
+    assert found == sorted(set(found))
+    assert found[-1] == max(lengths)
+    assert gears.waste(lengths, found) == pytest.approx(by_trying_all(lengths, count), abs=1e-12)
+
+
+def test_test_clean():
+    lengths = gears.read_lengths(TEST_CLEAN)
+    assert (len(lengths), max(lengths)) == (2620, 559_280)
+    assert gears.waste(lengths, GEARS) == pytest.approx(0.0418, abs=5e-5)
+    assert gears.waste(lengths, gears.best_gears(lengths, 56)) < 0.0418 / 2
+
+
+def test_command(chain, tmp_path, capsys):
+    output = tmp_path / "gears.txt"
+    lengths = chain / "pre_data/clean/utterances.tsv"
+    assert gears.main([f"--lengths={lengths}", "--count=2", f"--output={output}"]) == 0
+    assert parse_gears(str(output)) == (10_000, 33_361)
+    assert "56 uniform gears: padding adds 35.51 %" in capsys.readouterr().out
+    gears.main([f"--lengths={lengths}", "--count=1"])
+    assert capsys.readouterr().out.endswith("\n33361\n")
+
+
+@pytest.mark.parametrize("content", [None, "", "abc\n", "399\n", "500\n-1\n", "1.5\n"])
+def test_read_lengths_refuses(tmp_path, content):
+    path = tmp_path / "lengths.txt"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(SuiteError, match=r"lengths\.txt"):
+        gears.read_lengths(path)

@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from wav2vec2_eval import folders, report, scoring, timing
+from wav2vec2_eval.errors import SuiteError
+
+
+@pytest.fixture
+def results(tmp_path):
+    """Two result folders: the suite at 20 ms and WER 0.1, PyTorch at 40 ms and WER 0.05."""
+
+    def write(name, latency_ms, score):
+        folder = tmp_path / name
+        folder.mkdir()
+        figures = timing.summarise([timing.Latency(latency_ms, latency_ms * 2)] * 3, lengths_s=[1.0, 1.0, 1.0])
+        (folder / "infer_time.txt").write_text(timing.format_figures(figures))
+        (folder / "wer.txt").write_text(scoring.format_wer(score))
+        folders.write_run(folder, "x.py", engine=name, data={"which_dataset": "clean", "padded": True})
+        return f"--{name}={folder}"
+
+    return (
+        write("suite", 20, scoring.WordErrors(5, 3, 2, 100)),
+        write("baseline", 40, scoring.WordErrors(5, 0, 0, 100)),
+        f"--output={tmp_path / 'out'}",
+    )
+
+
+def test_figures_ratios_and_conditions(results, tmp_path, capsys):
+    assert report.main(results) == 0
+    summary = json.loads((tmp_path / "out/summary.json").read_text())
+    suite = summary["figures"]["suite"]
+    assert (suite["WER"], suite["words"]) == (0.1, 100)
+    assert (suite["average latency (ms)"], suite["utterances/s per card"]) == (20, 50)
+    assert (suite["RTFx"], suite["wall RTFx"]) == (50, 25)
+    assert summary["ratios"]["WER"] == 2
+    assert summary["ratios"]["utterances/s per card"] == 2
+    assert "deletions" not in summary["ratios"]  # nothing to divide by
+    assert summary["conditions"]["suite"]["engine"] == "suite"
+    table = (tmp_path / "out/summary.md").read_text()
+    assert table in capsys.readouterr().out
+    assert "| WER                   | 0.1000 |  0.0500 | 2.000 |" in table
+    assert len({line.count("|") for line in table.splitlines() if line.startswith("|")}) == 1
+
+
+@pytest.mark.parametrize(("soc", "chips"), [("Ascend310P3", 1), ("Ascend310", 4), (None, 1)])
+def test_chips_per_card(results, tmp_path, soc, chips):
+    suite, _, output = results
+    report.main((suite, output, *([f"--soc_version={soc}"] if soc else [])))
+    summary = json.loads((tmp_path / "out/summary.json").read_text())
+    assert summary["figures"]["suite"]["utterances/s per card"] == 50 * chips
+    assert "ratios" not in summary
+
+
+@pytest.mark.parametrize(("max_wer", "status"), [("0.1", 0), ("0.0999", 1)])
+def test_max_wer(results, max_wer, status, capsys):
+    assert report.main((*results, f"--max_wer={max_wer}")) == status
+    assert ("is above" in capsys.readouterr().err) == bool(status)
+
+
+@pytest.mark.parametrize("name", ["wer.txt", "infer_time.txt", "run.json"])
+def test_missing_files(results, tmp_path, name):
+    (tmp_path / "suite" / name).unlink()
+    with pytest.raises(SuiteError, match=name):
+        report.main(results)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("wer.txt", "WER: 0.1\n", "lacks 'substitutions'"),
+        ("wer.txt", "garbage", "expected lines 'label: number'"),
+        ("infer_time.txt", "", "lacks 'total infer num'"),
+        ("wer.txt", scoring.format_wer(scoring.WordErrors(0, 0, 0, 99)), "cannot be compared: words are"),
+    ],
+)
+def test_files_that_do_not_fit(results, tmp_path, name, text, message):
+    (tmp_path / "suite" / name).write_text(text)
+    with pytest.raises(SuiteError, match=message):
+        report.main(results)

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The final table: the suite beside PyTorch, with the conditions of both.
+
+    python -m wav2vec2_eval.report --suite=./om_infer_res_clean --output=./eval_res/clean [--baseline=FOLDER]
+
+Reads wer.txt, infer_time.txt and run.json of each folder, prints the table as Markdown, and writes summary.md and
+summary.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from . import cli, folders
+from .errors import SuiteError
+from .tensors import write_text
+from .timing import INFER_TIME_NAME, parse_figures
+
+# The Atlas 300I (Ascend310) carries four chips on a card, the later inference cards one.
+CHIPS_PER_CARD = {"Ascend310": 4}
+
+AVERAGE = "average pure infer time after workspace(ms)"
+VERSIONS_OF = ("numpy", "onnx", "onnxruntime", "torch", "transformers", "jiwer")
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = cli.ArgumentParser(__doc__)
+    parser.add_argument("--suite", required=True, type=Path, metavar="FOLDER", help="scored results of pyacl_infer.py")
+    parser.add_argument("--baseline", type=Path, metavar="FOLDER", help="results of pth_online_infer.py")
+    parser.add_argument("--output", required=True, type=Path, metavar="FOLDER", help="where the summary is written")
+    parser.add_argument("--soc_version", metavar="SOC", help="the NPU, which decides the chips per card")
+    parser.add_argument("--max_wer", type=float, metavar="X", help="fail if the suite's WER is above X")
+    return parser.parse_args(argv)
+
+
+def measure(folder: Path, chips: int) -> dict[str, float]:
+    """One column of the table."""
+    wer, times = _read(folder / "wer.txt"), _read(folder / INFER_TIME_NAME)
+    try:
+        figures = {
+            "WER": wer["WER"],
+            **{name: int(wer[name]) for name in ("substitutions", "deletions", "insertions", "words")},
+            "utterances": int(times["total infer num"]),
+            "average latency (ms)": times[AVERAGE],
+            "p99 latency (ms)": times["p99 pure infer time(ms)"],
+            "utterances/s per card": 1000 / times[AVERAGE] * chips,
+        }
+    except KeyError as error:
+        raise SuiteError(f"{folder}: wer.txt or {INFER_TIME_NAME} lacks {error}; run the steps again") from None
+    return {**figures, **{name: times[name] for name in ("RTFx", "wall RTFx") if name in times}}
+
+
+def describe(folder: Path) -> dict[str, Any]:
+    """The conditions under which the figures of `folder` were taken."""
+    run = folders.read_run(folder)
+    if run is None:
+        raise SuiteError(f"{folder}: expected a {folders.RUN_NAME} in it, found none; run the inference first")
+    data = run.get("data") or {}
+    return {
+        "model": run.get("model"),
+        "data set": f"{data.get('which_dataset')}, from {data.get('dataset_path') or 'the hub'}, "
+        f"{'padded to gears' if data.get('padded') else 'not padded'}"
+        f"{' with attention mask' if data.get('attention_mask') else ''}",
+        "engine": run.get("engine"),
+        "device": run.get("device"),
+        "precision": run.get("precision"),
+        "threads": run.get("num_threads"),
+        "warm-up": run.get("warm_up"),
+    }
+
+
+def versions() -> str:
+    """Python and the packages that the figures depend on."""
+    found = [f"Python {platform.python_version()}"]
+    for package in VERSIONS_OF:
+        try:
+            found.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            continue
+    return ", ".join(found)
+
+
+def format_table(columns: Mapping[str, Mapping[str, float]], conditions: Mapping[str, Mapping[str, Any]]) -> str:
+    """The summary as Markdown. With two columns, a third holds the first divided by the second."""
+    rows = [["", *columns], ["---"] + ["---:"] * len(columns)]
+    if len(columns) == 2:
+        rows[0].append("ratio")
+        rows[1].append("---:")
+    first, *others = columns.values()
+    for name, value in first.items():
+        row = [name, _number(value), *(_number(other[name]) for other in others if name in other)]
+        if others and others[0].get(name):
+            row.append(f"{value / others[0][name]:.3f}")
+        rows.append(row + [""] * (len(rows[0]) - len(row)))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["| " + " | ".join(map(_align, row, widths, range(len(row)))) + " |" for row in rows]
+    for title, values in conditions.items():
+        lines += ["", f"{title}:"] + [f"- {name}: {value}" for name, value in values.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _align(cell: str, width: int, column: int) -> str:
+    if cell.startswith("---"):
+        return cell[:-1].ljust(width - 1, "-") + cell[-1]
+    return cell.ljust(width) if column == 0 else cell.rjust(width)
+
+
+def _number(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.4f}" if value < 10 else f"{value:.2f}"
+
+
+def _read(path: Path) -> dict[str, float]:
+    try:
+        return parse_figures(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SuiteError(f"{path}: no such file; run the inference and postprocess.py first") from None
+    except ValueError:
+        raise SuiteError(f"{path}: expected lines 'label: number', found something else; run the step again") from None
+
+
+def check_comparable(columns: Mapping[str, Mapping[str, float]]) -> None:
+    """Raise SuiteError unless all columns are about the same utterances."""
+    for name in ("utterances", "words"):
+        values = {title: column[name] for title, column in columns.items()}
+        if len(set(values.values())) > 1:
+            raise SuiteError(f"the columns cannot be compared: {name} are {values}; run both on the same data set")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parse_args(argv)
+    chips = CHIPS_PER_CARD.get(args.soc_version, 1)
+    columns = {"suite": measure(args.suite, chips)}
+    conditions = {"suite": {**describe(args.suite), "chips per card": chips}}
+    if args.baseline:
+        columns["PyTorch"] = measure(args.baseline, chips=1)
+        conditions["PyTorch"] = describe(args.baseline)
+        check_comparable(columns)
+    conditions["both" if args.baseline else "host"] = {
+        "host": f"{platform.machine()}, {cli.default_threads()} cores",
+        "versions": versions(),
+    }
+
+    table = format_table(columns, conditions)
+    print(table, end="")
+    args.output.mkdir(parents=True, exist_ok=True)
+    write_text(args.output / "summary.md", table)
+    summary = {"figures": columns, "conditions": conditions}
+    if args.baseline:
+        summary["ratios"] = {
+            name: value / columns["PyTorch"][name]
+            for name, value in columns["suite"].items()
+            if columns["PyTorch"].get(name)
+        }
+    write_text(args.output / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+    print(f"\nwritten: {args.output / 'summary.md'}, {args.output / 'summary.json'}")
+
+    wer = columns["suite"]["WER"]
+    if args.max_wer is not None and not wer <= args.max_wer:
+        print(f"WER {wer} is above --max_wer={args.max_wer}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    cli.run(main)
