@@ -1,0 +1,98 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Compile ./models/<name>.onnx for an Ascend chip: ./models/<name>.om with one gear per input length.
+set -euo pipefail
+
+folder=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=wav2vec2_eval/ascend_env.sh
+source "$folder/wav2vec2_eval/ascend_env.sh"
+
+usage() {
+    cat <<TEXT
+Usage: bash onnx2om.sh SOC_VERSION [NAME] [--gears_from=FILE] [ATC_OPTION ...]
+
+Compiles ./models/NAME.onnx to ./models/NAME.om with CANN's atc, for the input lengths 10000, 20000 ... 560000 samples.
+
+  SOC_VERSION        for example Ascend310P3; "Ascend" and the name that npu-smi info shows
+  NAME               the model's base name, default wav2vec2-base-960h; a name that ends in -masked has the second
+                     input attention_mask
+  --gears_from=FILE  compile only the lengths in FILE, one per line, as in ./pre_data/clean/padding_lens.txt
+  ATC_OPTION         handed to atc, for example --precision_mode_v2=mixed_float16 or --op_precision_mode=ops.ini
+TEXT
+    local soc
+    soc=$(detect_soc)
+    if [[ -n "$soc" ]]; then printf '\nThis host has: bash onnx2om.sh %s\n' "$soc"; fi
+}
+
+fail() { # status message
+    echo "onnx2om.sh: error: $2" >&2
+    exit "$1"
+}
+
+case "${1:-}" in
+-h | --help) usage && exit 0 ;;
+"" | -*)
+    usage
+    soc=$(detect_soc)
+    fail 2 "expected a SoC name first, found '${1:-nothing}'${soc:+; this host has $soc}"
+    ;;
+esac
+soc_version=$1
+shift
+
+name=wav2vec2-base-960h
+if (($#)) && [[ $1 != -* ]]; then
+    name=$1
+    shift
+fi
+
+gears=$(seq 10000 10000 560000)
+atc_options=()
+while (($#)); do
+    case $1 in
+    --gears_from | --gears_from=*)
+        if [[ $1 == *=* ]]; then file=${1#*=}; else
+            shift
+            file=${1:-}
+        fi
+        [[ -f $file ]] || fail 2 "--gears_from: expected a file with one length per line, found no file '$file'"
+        gears=$(sort -nu "$file")
+        if [[ -z $gears ]] || grep -qvxE '[1-9][0-9]*' <<<"$gears"; then
+            fail 2 "--gears_from: expected one whole number of samples per line in $file"
+        fi
+        ;;
+    *) atc_options+=("$1") ;;
+    esac
+    shift
+done
+
+model=./models/$name
+[[ -f $model.onnx ]] || fail 2 "$model.onnx: no such file; run export_onnx.py --model_save_dir=./models first"
+source_cann || fail 2 "CANN's atc was found neither on PATH nor beside a set_env.sh; source CANN's set_env.sh first"
+
+# Every gear gives a length to each axis marked -1, in the order of --input_shape. atc wants no blank in the list.
+inputs=(input)
+if [[ $name == *-masked ]]; then inputs+=(attention_mask); fi
+count=$(wc -l <<<"$gears")
+length=-1
+if ((count == 1)); then length=$gears; fi # atc compiles gears from two on, and a single length as a fixed shape
+input_shape=$(printf ';%s' "${inputs[@]/%/:1,$length}")
+if ((count > 1)); then
+    if ((${#inputs[@]} == 2)); then gears=$(awk '{ print $1 "," $1 }' <<<"$gears"); fi
+    atc_options=(--dynamic_dims="$(paste -sd ';' <<<"$gears")" ${atc_options[@]+"${atc_options[@]}"})
+fi
+
+started=$(mktemp)
+trap 'rm -f "$started"' EXIT
+echo "compiling $model.onnx for $soc_version with $count gears"
+# atc reports on stdout, its failures too, and ends with status 255.
+atc --framework=5 --model="$model.onnx" --output="$model" --input_format=ND --input_shape="${input_shape#;}" \
+    --soc_version="$soc_version" --log=error ${atc_options[@]+"${atc_options[@]}"} ||
+    fail 1 "atc failed with status $?; its report stands above (codes: README, the Ascend chapter)"
+
+if [[ ! $model.om -nt $started ]]; then
+    dynamic=$(find ./models -name "${name}_linux_*.om" -newer "$started" -print -quit)
+    [[ -z $dynamic ]] || fail 1 "atc wrote $dynamic, a model of dynamic shape instead of gears; check the exported graph"
+    fail 1 "atc ended well but wrote no $model.om; see its report above"
+fi
+echo "written: $model.om"

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from conftest import ROOT
+
+SCRIPT = ROOT / "onnx2om.sh"
+
+
+@pytest.fixture
+def host(tmp_path) -> Path:
+    """A folder with a model, and an atc that notes its arguments and does as ATC_DOES says."""
+    (tmp_path / "models").mkdir()
+    for name in ("wav2vec2-base-960h", "wav2vec2-base-960h-masked"):
+        (tmp_path / f"models/{name}.onnx").touch()
+    tool = tmp_path / "bin/atc"
+    tool.parent.mkdir()
+    tool.write_text(
+        '#!/bin/bash\nprintf "%s\\n" "$@" >arguments\n'
+        "case ${ATC_DOES:-} in\n"
+        "  fail) echo 'E10001: bad'; exit 255 ;;\n"
+        "  nothing) exit 0 ;;\n  dynamic) suffix=_linux_aarch64 ;;\nesac\nsleep 0.01\n"
+        'for argument in "$@"; do case $argument in\n'
+        '  --output=*) touch "${argument#*=}${suffix:-}.om" ;;\nesac; done\n'
+    )
+    tool.chmod(tool.stat().st_mode | stat.S_IXUSR)
+    return tmp_path
+
+
+def run(host: Path, *arguments: str, path: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+    environment = {"PATH": f"{path or host / 'bin'}:/usr/bin:/bin", "HOME": str(host), **environment}
+    return subprocess.run(
+        ["bash", str(SCRIPT), *arguments], cwd=host, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def arguments(host: Path) -> dict[str, str]:
+    lines = (host / "arguments").read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines)
+
+
+ALL_GEARS = [str(gear) for gear in range(10_000, 560_001, 10_000)]
+
+
+def test_flags(host):
+    done = run(host, "Ascend310P3")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert arguments(host) == {
+        "--framework": "5",
+        "--model": "./models/wav2vec2-base-960h.onnx",
+        "--output": "./models/wav2vec2-base-960h",
+        "--input_format": "ND",
+        "--input_shape": "input:1,-1",
+        "--dynamic_dims": ";".join(ALL_GEARS),
+        "--soc_version": "Ascend310P3",
+        "--log": "error",
+    }
+
+
+def test_masked_models_have_two_inputs(host):
+    assert run(host, "Ascend310P3", "wav2vec2-base-960h-masked").returncode == 0
+    assert arguments(host)["--input_shape"] == "input:1,-1;attention_mask:1,-1"
+    assert arguments(host)["--dynamic_dims"] == ";".join(f"{gear},{gear}" for gear in ALL_GEARS)
+
+
+@pytest.mark.parametrize("form", [["--gears_from=my lens.txt"], ["--gears_from", "my lens.txt"]])
+@pytest.mark.parametrize(
+    ("lines", "shape", "dims"),
+    [("30000\n10000\n30000\n", "input:1,-1", "10000;30000"), ("20000\n", "input:1,20000", None)],
+)
+def test_gears_in_use(host, form, lines, shape, dims):
+    (host / "my lens.txt").write_text(lines)
+    assert run(host, "Ascend310P3", *form, "--precision_mode_v2=mixed_float16").returncode == 0
+    assert arguments(host)["--input_shape"] == shape
+    assert arguments(host).get("--dynamic_dims") == dims
+    assert arguments(host)["--precision_mode_v2"] == "mixed_float16"
+
+
+@pytest.mark.parametrize(
+    ("options", "environment", "status", "message"),
+    [
+        ([], {}, 2, "expected a SoC name first, found 'nothing'"),
+        (["--log=info"], {}, 2, "expected a SoC name first, found '--log=info'"),
+        (["Ascend310P3", "other"], {}, 2, "./models/other.onnx: no such file; run export_onnx.py"),
+        (["Ascend310P3", "--gears_from=none.txt"], {}, 2, "found no file 'none.txt'"),
+        (["Ascend310P3", "--gears_from"], {}, 2, "found no file ''"),
+        (["Ascend310P3", "--gears_from=bin/atc"], {}, 2, "expected one whole number of samples per line"),
+        (["Ascend310P3"], {"ATC_DOES": "fail"}, 1, "atc failed with status 255"),
+        (["Ascend310P3"], {"ATC_DOES": "nothing"}, 1, "wrote no ./models/wav2vec2-base-960h.om"),
+        (["Ascend310P3"], {"ATC_DOES": "dynamic"}, 1, "a model of dynamic shape instead of gears"),
+    ],
+)
+def test_errors(host, options, environment, status, message):
+    done = run(host, *options, **environment)
+    assert (done.returncode, done.stderr.count("\n")) == (status, 1), done.stderr
+    assert done.stderr.startswith("onnx2om.sh: error: ")
+    assert message in done.stderr
+
+
+def test_an_old_om_is_no_success(host):
+    (host / "models/wav2vec2-base-960h.om").write_text("old")
+    assert run(host, "Ascend310P3", ATC_DOES="nothing").returncode == 1
+
+
+def test_no_cann(host):
+    done = run(host, "Ascend310P3", path="/usr/bin")
+    assert done.returncode == 2
+    assert "source CANN's set_env.sh first" in done.stderr
+
+
+@pytest.mark.parametrize("place", ["cann", "ascend-toolkit", "ASCEND_TOOLKIT_HOME", "ASCEND_TOOLKIT_HOME/latest"])
+def test_set_env_is_found(host, place):
+    folder = host / ("opt" if place.startswith("ASCEND") else f"Ascend/{place}")
+    folder.mkdir(parents=True)
+    (folder / "set_env.sh").write_text(f'echo "$UNSET_BY_ANYBODY"; export PATH={host / "bin"}:$PATH\n')
+    environment = {}
+    if place.startswith("ASCEND"):
+        (folder / "latest").mkdir()
+        environment["ASCEND_TOOLKIT_HOME"] = str(host / place.replace("ASCEND_TOOLKIT_HOME", "opt"))
+    assert run(host, "Ascend310P3", path="/usr/bin", **environment).returncode == 0
+
+
+def test_a_broken_npu_smi_changes_nothing(host):
+    tool = host / "bin/npu-smi"
+    tool.write_text("#!/bin/bash\necho 'dcmi module initialize failed. ret is -8005'\nexit 255\n")
+    tool.chmod(0o755)
+    done = run(host)
+    assert (done.returncode, done.stderr) == (2, "onnx2om.sh: error: expected a SoC name first, found 'nothing'\n")
+
+
+def test_the_soc_of_this_host_is_offered():
+    done = subprocess.run(
+        ["bash", "-c", f"source {ROOT}/test/emulator/set_env.sh && exec bash {SCRIPT}"],
+        env={**os.environ, "ACL_EMULATOR_SOC": "Ascend310P1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "this host has Ascend310P1" in done.stderr
+    assert "bash onnx2om.sh Ascend310P1" in done.stdout
