@@ -1,0 +1,159 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# The whole evaluation, from audio to one table: accuracy and speed of the suite beside PyTorch.
+# On an Ascend host the model runs on the NPU, elsewhere on the CPU. All files are written below the current folder.
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# shellcheck source=test/environment.sh
+source "$root/test/environment.sh"
+# shellcheck source=wav2vec2_eval/ascend_env.sh
+source "$root/wav2vec2_eval/ascend_env.sh"
+
+usage() {
+    cat <<'TEXT'
+Usage: bash test/eval_acc_perf.sh [OPTION ...]
+
+  --demo                      the small corpus and model of test/demo, below ./demo_res; needs no hub and no data
+  --which_dataset=NAME        validation, clean (default) or other
+  --dataset_path=FOLDER       a local LibriSpeech tree, read instead of the hub
+  --model_name_or_path=MODEL  hub id or local folder, default facebook/wav2vec2-base-960h
+  --limit=N                   only the first N utterances
+  --gears=GEARS               padding as in preprocess.py; default: 'default' on an NPU, 'none' on a CPU
+  --attention_mask            the padding-exact model, with a second input; pads to gears on a CPU, too
+  --soc_version=SOC           the NPU, for example Ascend310P3; default: what npu-smi shows
+  --device_id=N               which NPU, default 0
+  --skip_baseline             leave PyTorch out
+  --max_wer=X                 fail if the WER is above X, for example 0.04
+
+Each option may also be given as two words, --limit 5. PYTHON names the Python to use, default python3.
+TEXT
+}
+
+fail() { # message
+    echo "eval_acc_perf.sh: error: $1" >&2
+    exit 2
+}
+
+which_dataset=clean
+device_id=0
+demo=''
+gears='' soc_version='' max_wer='' skip_baseline='' attention_mask=()
+dataset=() model=() limit=()
+while (($#)); do
+    case $1 in
+    -h | --help) usage && exit 0 ;;
+    --demo) demo=yes ;;
+    --skip_baseline) skip_baseline=yes ;;
+    --attention_mask) attention_mask=(--attention_mask) ;;
+    --which_dataset* | --dataset_path* | --model_name_or_path* | --limit* | --gears* | --soc_version* | --device_id* | \
+        --max_wer*)
+        option=${1%%=*}
+        if [[ $1 == *=* ]]; then value=${1#*=}; else
+            (($# > 1)) || fail "$option: expected a value after it"
+            shift
+            value=$1
+        fi
+        case $option in
+        --which_dataset) which_dataset=$value ;;
+        --dataset_path) dataset=("--dataset_path=$value") ;;
+        --model_name_or_path) model=("--model_name_or_path=$value") ;;
+        --limit) limit=("--limit=$value") ;;
+        --gears) gears=$value ;;
+        --soc_version) soc_version=$value ;;
+        --device_id) device_id=$value ;;
+        --max_wer) max_wer=$value ;;
+        *) fail "unknown option $option (see --help)" ;;
+        esac
+        ;;
+    *) fail "unknown option $1 (see --help)" ;;
+    esac
+    shift
+done
+[[ $which_dataset =~ ^(validation|clean|other)$ ]] ||
+    fail "--which_dataset: expected validation, clean or other, found '$which_dataset'"
+[[ -z $max_wer || $max_wer =~ ^[0-9]+(\.[0-9]+)?$ ]] || fail "--max_wer: expected a number like 0.04, found '$max_wer'"
+
+if [[ -n $demo ]]; then
+    dataset=("--dataset_path=$root/test/demo/LibriSpeech")
+    model=("--model_name_or_path=$root/test/demo/model")
+    mkdir -p demo_res # apart from results on real data
+    cd demo_res
+fi
+
+number=0
+stage() { # title
+    number=$((number + 1))
+    echo
+    echo "[$number] $1"
+}
+run() { # script, arguments …
+    local script=$1
+    shift
+    "$python" "$root/$script" "$@"
+}
+
+stage "environment"
+python=$(python_with "$root/requirements.txt")
+echo "Python: $python"
+if source_cann && [[ -n ${soc_version:=$(detect_soc)} ]] && "$python" -c 'import acl' 2>/dev/null; then
+    on_npu=yes
+    echo "NPU: $soc_version, device $device_id"
+else
+    on_npu=''
+    echo "no NPU found (atc, npu-smi and Python's acl are needed): the model runs on this host's CPU"
+fi
+name=wav2vec2-base-960h input_dtypes=float32
+if ((${#attention_mask[@]})); then name+=-masked input_dtypes+=,float32; fi
+if [[ -z $gears ]]; then
+    gears=none
+    if [[ -n $on_npu ]] || ((${#attention_mask[@]})); then gears=default; fi
+fi
+
+# The set's name is part of every folder's, so that two evaluations do not meet.
+pre_data=./pre_data/$which_dataset
+results=./om_infer_res_$which_dataset
+baseline=./pth_online_infer_res/$which_dataset
+selection=("--which_dataset=$which_dataset" ${dataset[@]+"${dataset[@]}"} ${model[@]+"${model[@]}"} ${limit[@]+"${limit[@]}"})
+
+stage "preprocess"
+run preprocess.py --pre_data_save_path="$pre_data" --gears="$gears" "${selection[@]}" \
+    ${attention_mask[@]+"${attention_mask[@]}"}
+
+stage "export to ONNX"
+run export_onnx.py --model_save_dir=./models ${model[@]+"${model[@]}"} ${attention_mask[@]+"${attention_mask[@]}"}
+model_path=./models/$name.onnx
+
+if [[ -n $on_npu ]]; then
+    stage "compile for $soc_version"
+    bash "$root/onnx2om.sh" "$soc_version" "$name" --gears_from="$pre_data/padding_lens.txt"
+    model_path=./models/$name.om
+fi
+
+stage "infer"
+# The first inference is left out of the average, as the baseline's warm-up is; of a single one it cannot be.
+warm_up=$(($(wc -l <"$pre_data/utterances.tsv") > 1))
+run pyacl_infer.py --model_path="$model_path" --device_id="$device_id" --input_dtypes="$input_dtypes" \
+    --workspace="$warm_up" --input_info_file_path="$pre_data/bin_file.info" --infer_res_save_path="$results"
+
+stage "decode and score"
+run postprocess.py --bin_file_path="$results" --res_save_path="$results/transcriptions.txt" "${selection[@]}"
+
+report=("--suite=$results" "--output=./eval_res/$which_dataset")
+if [[ -z $skip_baseline ]]; then
+    stage "PyTorch baseline"
+    run pth_online_infer.py --warm_up="$warm_up" --pred_res_save_path="$baseline/transcriptions.txt" "${selection[@]}"
+    report+=("--baseline=$baseline")
+fi
+
+stage "result"
+if [[ -n $on_npu ]]; then report+=("--soc_version=$soc_version"); fi
+if [[ -n $max_wer ]]; then report+=("--max_wer=$max_wer"); fi
+PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}" "$python" -m wav2vec2_eval.report "${report[@]}"
+
+if [[ -n $demo ]]; then
+    echo
+    echo "Synthetic speech and a small model: the figures show that the suite works, not how well wav2vec2 does."
+    echo "All files are in $PWD. Five of the utterances, reference / hypothesis:"
+    awk -F '\t' 'NR % 10 == 3 && ++shown <= 5 { print "  " $8 " / " $9 }' "$results/utterance_scores.tsv"
+fi

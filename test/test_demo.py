@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The demo: real speech recognition, so that what random weights cannot show is seen too.
+
+MAX_WER is a little above what the model reaches. That it can fail was tried by mutation: dropping blanks before repeats
+are merged, leaving the normalisation out, and shifting the waveform inside its gear each lift the WER above it. The
+tests below do the same once more, on purpose.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from wav2vec2_eval import ctc, librispeech, scoring
+from wav2vec2_eval import model_folder as models
+from wav2vec2_eval.engines import open_engine
+from wav2vec2_eval.timing import parse_figures
+
+from conftest import ROOT, run_ok
+
+DEMO = ROOT / "test/demo"
+MODEL = f"--model_name_or_path={DEMO / 'model'}"
+DATA = ("--which_dataset=clean", f"--dataset_path={DEMO / 'LibriSpeech'}")
+MAX_WER = 0.065
+
+
+def evaluate(cwd: Path, *options: str) -> None:
+    done = subprocess.run(
+        ["bash", str(ROOT / "test/eval_acc_perf.sh"), "--demo", *options],
+        cwd=cwd,
+        env={"PYTHON": sys.executable, "PATH": "/usr/bin:/bin", "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    assert done.stdout.count(" / ") >= 5, "no example lines"
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory) -> Path:
+    """What `bash test/eval_acc_perf.sh --demo` leaves."""
+    cwd = tmp_path_factory.mktemp("demo")
+    evaluate(cwd)
+    return cwd / "demo_res"
+
+
+def transcripts(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines()
+
+
+def test_the_demo_recognises_speech(demo):
+    summary = json.loads((demo / "eval_res/clean/summary.json").read_text())
+    assert summary["figures"]["suite"]["utterances"] >= 50
+    assert summary["figures"]["suite"]["WER"] <= MAX_WER
+    assert summary["figures"]["suite"]["WER"] == summary["figures"]["PyTorch"]["WER"]
+    suite, baseline = (
+        demo / folder / "transcriptions.txt" for folder in ("om_infer_res_clean", "pth_online_infer_res/clean")
+    )
+    assert transcripts(suite) == transcripts(baseline)
+
+
+def test_twice_the_same(demo, tmp_path):
+    evaluate(tmp_path, "--skip_baseline")
+    for name in ("wer.txt", "transcriptions.txt"):
+        again = tmp_path / "demo_res/om_infer_res_clean" / name
+        assert again.read_bytes() == (demo / "om_infer_res_clean" / name).read_bytes()
+
+
+def test_gears_and_masks_on_the_emulated_npu(demo, tmp_path):
+    """The padding-exact model through onnx2om.sh and pyACL says on every gear what unpadded PyTorch says."""
+    run_ok("export_onnx.py", "--model_save_dir=./models", "--attention_mask", MODEL, cwd=tmp_path)
+    run_ok("preprocess.py", "--pre_data_save_path=./pre", "--attention_mask", *DATA, MODEL, cwd=tmp_path)
+    name = "wav2vec2-base-960h-masked"
+    command = (
+        f'source "{ROOT}/test/emulator/set_env.sh" && bash "{ROOT}/onnx2om.sh" Ascend310P3 {name} '
+        f'&& "{sys.executable}" "{ROOT}/pyacl_infer.py" --model_path=./models/{name}.om --sync_infer=False '
+        "--input_dtypes=float32,float32 --input_info_file_path=./pre/bin_file.info --infer_res_save_path=./res"
+    )
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    run_ok("postprocess.py", "--bin_file_path=res", "--res_save_path=res/t.txt", *DATA, MODEL, cwd=tmp_path)
+    assert transcripts(tmp_path / "res/t.txt") == transcripts(demo / "pth_online_infer_res/clean/transcriptions.txt")
+
+
+@pytest.fixture(scope="module")
+def waveforms():
+    dataset = librispeech.open_dataset("clean", str(DEMO / "LibriSpeech"))
+    return [(dataset.waveform(index), dataset.texts[index]) for index in range(len(dataset.ids))]
+
+
+def word_error_rate(demo: Path, waveforms, prepare, decode=ctc.greedy_decode) -> float:
+    """WER with another way to prepare a waveform, (T,) -> (T,), or to decode its logits."""
+    symbols = models.symbols(str(DEMO / "model"))
+    with open_engine(demo / "models/wav2vec2-base-960h.onnx", num_threads=2) as engine:
+        results = engine.stream([prepare(waveform)[None]] for waveform, _ in waveforms)
+        texts = {str(key): decode(result.outputs[0][0], symbols) for key, result in enumerate(results)}
+    references = {str(key): text for key, (_, text) in enumerate(waveforms)}
+    return scoring.total(scoring.word_errors(references, texts)).wer
+
+
+def normalise(waveform: np.ndarray) -> np.ndarray:
+    return models.feature_extractor(str(DEMO / "model"))(waveform, len(waveform))[0]
+
+
+def drop_blanks_first(logits: np.ndarray, symbols: ctc.Symbols) -> str:
+    """The well-known mistake: HELLO becomes HELO."""
+    ids = logits.argmax(-1)
+    return ctc.greedy_decode(logits[ids != symbols.table.index(symbols.blank)], symbols)
+
+
+def test_the_right_way_gives_the_demos_wer(demo, waveforms):
+    wer = parse_figures((demo / "om_infer_res_clean/wer.txt").read_text())["WER"]
+    assert word_error_rate(demo, waveforms, normalise) == wer
+
+
+@pytest.mark.parametrize(
+    ("prepare", "decode"),
+    [
+        (normalise, drop_blanks_first),
+        (lambda waveform: waveform, ctc.greedy_decode),
+        (lambda waveform: np.roll(np.pad(normalise(waveform), (0, 10_000)), 12_345), ctc.greedy_decode),
+    ],
+    ids=["blanks dropped first", "not normalised", "shifted in its gear"],
+)
+def test_mistakes_are_seen(demo, waveforms, prepare, decode):
+    assert word_error_rate(demo, waveforms, prepare, decode) > MAX_WER

@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""kill -9 at any moment leaves nothing that looks complete and is not, and the next run ends as if nothing had been."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from wav2vec2_eval import manifest
+
+from conftest import ROOT, noise, run_ok, write_utterance
+
+UTTERANCES = 60
+KILLS = 8
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory, model_folder) -> tuple[str, ...]:
+    tree = tmp_path_factory.mktemp("tree")
+    for number in range(UTTERANCES):
+        write_utterance(tree / "test-clean", f"1-{number}-0", noise(50_000 + number, number), f"TEXT {number}")
+    return "--which_dataset=clean", f"--dataset_path={tree}", f"--model_name_or_path={model_folder}"
+
+
+def start(name: str, *options: str, cwd: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, str(ROOT / name), *options]
+    return subprocess.Popen(
+        command, cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+
+
+def kill_at(moment, name: str, *options: str, cwd: Path) -> None:
+    """Start a script and kill it, and it alone, as soon as `moment()` is true (or let it end)."""
+    process = start(name, *options, cwd=cwd)
+    while process.poll() is None and not moment():
+        time.sleep(0.0005)
+    process.kill()
+    process.wait()
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} if folder.exists() else {}
+
+
+def count(folder: Path, pattern: str) -> int:
+    return sum(1 for _ in folder.glob(pattern))
+
+
+def children(process: subprocess.Popen) -> list[str]:
+    return Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+
+
+def test_preprocess(data, tmp_path):
+    options = ("--pre_data_save_path=./pre", "--num_workers=2", *data)
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    run_ok("preprocess.py", *options, cwd=whole)
+    expected = files(whole / "pre")
+    seen = set()
+    for step in range(KILLS):
+        cwd = tmp_path / str(step)
+        cwd.mkdir()
+        folder = cwd / "pre"
+        wanted = step * UTTERANCES // KILLS
+        # Half of the kills come while tensors are written, the others while they are moved to their places.
+        pattern = ".partial/*.bin" if step % 2 else "*.bin"
+        kill_at(lambda: count(folder, pattern) > wanted, "preprocess.py", *options, cwd=cwd)  # noqa: B023
+        left = files(folder)
+        seen.add(frozenset(left))
+        if manifest.MANIFEST_NAME in left:
+            assert left == expected
+        run_ok("preprocess.py", *options, cwd=cwd)
+        assert files(folder) == expected
+        assert not (folder / ".partial").exists()
+    assert len(seen) > 2, "every kill found the same state: a poor test"
+
+
+def test_a_killed_preprocess_takes_its_workers_along(data, tmp_path):
+    folder = tmp_path / "pre"
+    process = start("preprocess.py", "--pre_data_save_path=./pre", "--num_workers=2", *data, cwd=tmp_path)
+    while not count(folder, ".partial/*.bin"):
+        time.sleep(0.001)
+    group = os.getpgid(process.pid)
+    process.kill()
+    process.wait()
+    for _ in range(500):
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.02)
+    os.killpg(group, signal.SIGKILL)
+    pytest.fail("a worker outlived its parent by ten seconds")
+
+
+def test_a_replaced_data_set_stays_whole_until_the_new_one_is_ready(data, tmp_path):
+    options = ("--pre_data_save_path=./pre", "--num_workers=2", *data)
+    run_ok("preprocess.py", *options, "--gears=none", cwd=tmp_path)
+    before = files(tmp_path / "pre")
+    kill_at(
+        lambda: count(tmp_path / "pre", ".partial/*.bin") > UTTERANCES // 2, "preprocess.py", *options, cwd=tmp_path
+    )
+    assert files(tmp_path / "pre") == before
+
+
+@pytest.mark.parametrize("save_type", ["bin", "npy"])
+def test_pyacl_infer(data, chain, tmp_path, save_type):
+    run_ok("preprocess.py", "--pre_data_save_path=./pre", *data, cwd=tmp_path)
+    options = (
+        f"--model_path={chain / 'models/wav2vec2-base-960h.onnx'}",
+        "--input_info_file_path=./pre/bin_file.info",
+        f"--res_save_type={save_type}",
+    )
+    run_ok("pyacl_infer.py", *options, "--infer_res_save_path=./whole", cwd=tmp_path)
+    expected = {name: content for name, content in files(tmp_path / "whole").items() if name.endswith(save_type)}
+    assert len(expected) == UTTERANCES
+    interrupted = 0
+    for step in range(KILLS):
+        folder = tmp_path / f"res{step}"
+        here = (*options, f"--infer_res_save_path={folder}")
+        wanted = step * UTTERANCES // KILLS
+        kill_at(lambda: count(folder, f"*.{save_type}*") > wanted, "pyacl_infer.py", *here, cwd=tmp_path)  # noqa: B023
+        left = files(folder)
+        interrupted += "infer_time.txt" not in left
+        for name, content in expected.items():
+            assert left.get(name, content) == content, "a result that looks complete and is not"
+        run_ok("pyacl_infer.py", *here, "--resume", cwd=tmp_path)
+        after = files(folder)
+        assert {name: after[name] for name in expected} == expected
+        assert not [name for name in after if name.endswith(".tmp")]
+        assert len((folder / "results.tsv").read_text().splitlines()) == UTTERANCES
+    assert interrupted > KILLS // 2, "most runs ended before they were killed: a poor test"
+
+
+def test_pyacl_infer_over_an_earlier_run(data, chain, tmp_path):
+    """Killed while it replaces results, too, a run leaves a folder that both kinds of a next run take up."""
+    run_ok("preprocess.py", "--pre_data_save_path=./pre", *data, cwd=tmp_path)
+    options = (
+        f"--model_path={chain / 'models/wav2vec2-base-960h.onnx'}",
+        "--input_info_file_path=./pre/bin_file.info",
+        "--infer_res_save_path=./res",
+    )
+    run_ok("pyacl_infer.py", *options, cwd=tmp_path)
+    folder = tmp_path / "res"
+    expected = {name: content for name, content in files(folder).items() if name.endswith(".bin")}
+    moments = (
+        lambda: not (folder / "infer_time.txt").exists(),
+        lambda: not (folder / "results.tsv").exists(),
+        lambda: count(folder, "*.bin") < UTTERANCES // 2,
+        lambda: count(folder, "*.bin") == 0,
+    )
+    for moment, next_options in zip(moments * 2, ((), ()) * 2 + (("--resume",), ("--resume",)) * 2):
+        kill_at(moment, "pyacl_infer.py", *options, cwd=tmp_path)
+        assert not (folder / "infer_time.txt").exists()
+        run_ok("pyacl_infer.py", *options, *next_options, cwd=tmp_path)
+        after = files(folder)
+        assert {name: content for name, content in after.items() if name.endswith(".bin")} == expected
+        assert {"bin_file.info", "utterances.tsv", "infer_time.txt", "results.tsv", "run.json"} <= set(after)
+
+
+def test_a_worker_that_is_killed_is_reported(data, tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "preprocess.py"), "--pre_data_save_path=./pre", "--num_workers=2", *data],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    while not count(tmp_path / "pre", ".partial/*.bin"):
+        time.sleep(0.001)
+    workers = [pid for pid in children(process) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    os.kill(int(workers[0]), signal.SIGKILL)
+    _, stderr = process.communicate(timeout=60)
+    if process.returncode != 0:  # it may have been done already
+        assert (process.returncode, stderr.count("\n")) == (2, 1)
+        assert "a worker process was killed" in stderr
+        assert not (tmp_path / "pre").exists()
+
+
+@pytest.mark.parametrize("started", [0, 1, 2, 3])  # the resource tracker, then the two workers
+@pytest.mark.parametrize("tensors", [0, 1, UTTERANCES // 2])
+def test_an_interrupted_preprocess_says_so_in_one_line(data, tmp_path, started, tensors):
+    """Ctrl-C goes to the workers, too, and may come while they start."""
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "preprocess.py"), "--pre_data_save_path=./pre", "--num_workers=2", *data],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    folder = tmp_path / "pre"
+    while not (folder / ".partial").exists():
+        time.sleep(0.0005)
+    while process.poll() is None and (len(children(process)) < started or count(folder, ".partial/*.bin") < tensors):
+        time.sleep(0.0005)
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    if (folder / manifest.MANIFEST_NAME).exists():  # it was faster than the signal
+        assert "Traceback" not in stderr
+    else:
+        assert (process.returncode, stderr) == (130, "preprocess.py: interrupted\n")
+        assert not folder.exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_ends_in_order(data, chain, tmp_path, number):
+    run_ok("preprocess.py", "--pre_data_save_path=./pre", *data, cwd=tmp_path)
+    command = [
+        sys.executable,
+        str(ROOT / "pyacl_infer.py"),
+        f"--model_path={chain / 'models/wav2vec2-base-960h.onnx'}",
+        "--input_info_file_path=./pre/bin_file.info",
+        "--infer_res_save_path=./res",
+    ]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not count(tmp_path / "res", "*.0.bin"):
+        time.sleep(0.001)
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert "Traceback" not in stderr
+    assert not count(tmp_path / "res", "*.tmp")
+    assert not (tmp_path / "res/infer_time.txt").exists()
