@@ -3,7 +3,7 @@
 # Compile ./models/<name>.onnx for an Ascend chip: ./models/<name>.om with one gear per input length.
 set -euo pipefail
 
-folder=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+folder=$(CDPATH='' cd -- "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=wav2vec2_eval/ascend_env.sh
 source "$folder/wav2vec2_eval/ascend_env.sh"
 
@@ -50,16 +50,17 @@ gears=$(seq 10000 10000 560000)
 atc_options=()
 while (($#)); do
     case $1 in
+    -h | --help) usage && exit 0 ;;
     --gears_from | --gears_from=*)
         if [[ $1 == *=* ]]; then file=${1#*=}; else
             shift
             file=${1:-}
         fi
         [[ -f $file ]] || fail 2 "--gears_from: expected a file with one length per line, found no file '$file'"
-        gears=$(sort -nu "$file")
-        if [[ -z $gears ]] || grep -qvxE '[1-9][0-9]*' <<<"$gears"; then
-            fail 2 "--gears_from: expected one whole number of samples per line in $file"
-        fi
+        gears=$(tr -d '\r' <"$file")
+        wrong=$(grep -m 1 -vxE '[1-9][0-9]*' <<<"$gears" || true)
+        [[ -n $gears && -z $wrong ]] || fail 2 "--gears_from: expected one whole number per line in $file, found '$wrong'"
+        gears=$(sort -nu <<<"$gears")
         ;;
     *) atc_options+=("$1") ;;
     esac
@@ -82,12 +83,13 @@ if ((count > 1)); then
     atc_options=(--dynamic_dims="$(paste -sd ';' <<<"$gears")" ${atc_options[@]+"${atc_options[@]}"})
 fi
 
-started=$(mktemp)
+started=$(mktemp ./models/.onnx2om.XXXXXX) # by the clock of the file system that the .om goes to
 trap 'rm -f "$started"' EXIT
 echo "compiling $model.onnx for $soc_version with $count gears"
+if [[ " ${atc_options[*]-} " != *" --log="* ]]; then atc_options+=(--log=error); fi
 # atc reports on stdout, its failures too, and ends with status 255.
 atc --framework=5 --model="$model.onnx" --output="$model" --input_format=ND --input_shape="${input_shape#;}" \
-    --soc_version="$soc_version" --log=error ${atc_options[@]+"${atc_options[@]}"} ||
+    --soc_version="$soc_version" "${atc_options[@]}" ||
     fail 1 "atc failed with status $?; its report stands above (codes: README, the Ascend chapter)"
 
 if [[ ! $model.om -nt $started ]]; then

@@ -111,16 +111,22 @@ def preprocess_all(job: Job, num_workers: int) -> Iterator[Preprocessed]:
     context = multiprocessing.get_context("spawn")
     workers = min(num_workers, len(indices))
     chunk = max(1, min(16, len(indices) // (4 * workers)))
-    with ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(job,)) as executor:
-        # Ctrl-C reaches the whole process group; workers inherit that they leave it to their parent.
-        with cli.signals_deferred():
+    # A signal in the midst of the executor's own code may leave its locks held, so it waits for the workers' end.
+    with cli.signals_deferred() as noted:
+        executor = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(job,))
+        try:
+            # Ctrl-C reaches the whole process group; workers inherit that they leave it to their parent.
             before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             results = executor.map(_work, indices, chunksize=chunk)
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        try:
-            yield from results
+            for result in results:
+                if noted:
+                    return
+                yield result
         except BrokenProcessPool:
             raise SuiteError("a worker process was killed, perhaps for memory; try a smaller --num_workers") from None
+        finally:
+            executor.shutdown(cancel_futures=True)
 
 
 class _Worker:
@@ -222,7 +228,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             "utterances": len(items),
             "checksum": zlib.crc32(repr([item.checksum for item in items]).encode()),
         }
-        publish(folder, args.pre_data_save_path, dataset, items, conditions)
+        with cli.signals_deferred():
+            publish(folder, args.pre_data_save_path, dataset, items, conditions)
     print_summary(items, args.gears is not None, folder)
     return 0
 

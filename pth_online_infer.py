@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from wav2vec2_eval import audio, cli, pipeline
-from wav2vec2_eval.timing import INFER_TIME_NAME, Latency, MeasureTime, format_figures, summarise
+from wav2vec2_eval.timing import INFER_TIME_NAME, Latency, MeasureTime, check_workspace, format_figures, summarise
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,7 +49,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     option(
         "--gears", type=cli.checked(audio.parse_gears), default="none", help="lengths to pad to, as in preprocess.py"
     )
-    option("--warm_up", type=cli.integer(0), default=1, metavar="N", help="untimed inferences before the first")
+    cli.add_workspace_option(parser, None, " (default: 1, or 0 of a single utterance)")
     option("--num_threads", type=cli.integer(1), default=cli.default_threads(), metavar="N", help="CPU threads")
     return parser.parse_args(argv)
 
@@ -94,7 +94,6 @@ def infer(
     model: Wav2Vec2ForCTC,
     inputs: Iterable[ModelInput],
     synchronize: Callable[[], object] | None,
-    warm_up: int,
 ) -> Iterator[Inference]:
     """Infer each utterance by itself. Only the forward pass is timed, between two synchronisations of the device."""
     import torch
@@ -105,10 +104,6 @@ def infer(
         # On a CPU, decoding ahead would take a core from the model.
         for num_samples, samples in inputs if synchronize is None else pipeline.read_ahead(inputs):
             waveform = torch.from_numpy(samples).to(model.device, model.dtype)
-            for _ in range(warm_up):
-                model(waveform)
-            if warm_up:
-                warm_up, start_ns = 0, time.perf_counter_ns()
             with MeasureTime(clock, "pure_ns", cpu_run=synchronize is None, synchronize=synchronize):
                 logits = model(waveform).logits
             logits = logits[0].float().cpu().numpy()
@@ -117,7 +112,7 @@ def infer(
             start_ns = now_ns
 
 
-def conditions(args: argparse.Namespace, device: torch.device) -> dict[str, Any]:
+def conditions(args: argparse.Namespace, device: torch.device, warm_up: int) -> dict[str, Any]:
     """What a reader of the figures must know."""
     import torch
     import transformers
@@ -130,7 +125,7 @@ def conditions(args: argparse.Namespace, device: torch.device) -> dict[str, Any]
         "device": name,
         "num_threads": args.num_threads,
         "precision": args.dtype,
-        "warm_up": args.warm_up,
+        "warm_up": warm_up,
         "data": {
             "which_dataset": args.which_dataset,
             "dataset_path": args.dataset_path,
@@ -148,6 +143,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     folder = args.pred_res_save_path.parent
     dataset = librispeech.open_dataset(args.which_dataset, args.dataset_path, args.limit)
+    warm_up = min(1, len(dataset.ids) - 1) if args.warm_up is None else args.warm_up
+    check_workspace(warm_up, len(dataset.ids))
     extractor = model_folder.feature_extractor(args.model_name_or_path)
     symbols = model_folder.symbols(args.model_name_or_path)
     device, synchronize = open_device(args.device)
@@ -157,9 +154,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     inputs = (librispeech.model_input(dataset, index, extractor, args.gears) for index in range(len(dataset.ids)))
     utterances, transcripts, latencies = {}, {}, []
-    progress = tqdm(
-        infer(model, inputs, synchronize, args.warm_up), total=len(dataset.ids), unit="utterance", disable=None
-    )
+    progress = tqdm(infer(model, inputs, synchronize), total=len(dataset.ids), unit="utterance", disable=None)
     for index, (num_samples, logits, latency) in enumerate(progress):
         key = str(index)
         utterances[key] = manifest.Utterance(key, dataset.ids[index], num_samples, dataset.texts[index])
@@ -167,10 +162,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         latencies.append(latency)
 
     (folder / INFER_TIME_NAME).unlink(missing_ok=True)  # it comes last, and stands for a finished run
-    folders.write_run(folder, SCRIPT, **conditions(args, device), transcriptions=args.pred_res_save_path.name)
+    folders.write_run(folder, SCRIPT, **conditions(args, device, warm_up), transcriptions=args.pred_res_save_path.name)
     scoring.report(args.pred_res_save_path, utterances, transcripts)
     lengths_s = [utterance.num_samples / audio.SAMPLE_RATE for utterance in utterances.values()]
-    figures = summarise(latencies, lengths_s=lengths_s)
+    figures = summarise(latencies, warm_up, lengths_s)
     tensors.write_text(folder / INFER_TIME_NAME, format_figures(figures))
     print(f"{args.dtype} on {device}\n{format_figures(figures)}", end="")
     return 0

@@ -44,23 +44,17 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         type=cli.boolean,
         default=True,
         metavar="BOOL",
-        help="True: time by the host clock alone; False: synchronise the device before each reading",
+        help="True: read the host clock without synchronising; False: synchronise the device before each reading",
     )
     option(
         "--sync_infer",
         type=cli.boolean,
         default=True,
         metavar="BOOL",
-        help="NPU: True executes and waits, False queues and synchronises; no difference on the CPU",
+        help="NPU: True executes and waits; False keeps two utterances queued, each timed by the device's own events; "
+        "no difference on the CPU",
     )
-    option(
-        "--workspace",
-        dest="warm_up",
-        type=cli.integer(0),
-        default=0,
-        metavar="N",
-        help="leave the first N inferences out of the averages (warm-up)",
-    )
+    cli.add_workspace_option(parser, default=0)
     option("--input_info_file_path", required=True, type=Path, metavar="FILE", help="manifest from preprocess.py")
     option(
         "--input_dtypes",

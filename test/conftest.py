@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -131,6 +132,16 @@ def run_ok(name: str, *arguments: object, cwd: Path) -> str:
     done = run_script(name, *arguments, cwd=cwd)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     return done.stdout
+
+
+def wait_until(condition: Callable[[], bool], process: subprocess.Popen) -> None:
+    """Wait for a state of a script that runs. Its end, too, ends the waiting."""
+    deadline_s = time.monotonic() + 120
+    while process.poll() is None and not condition():
+        if time.monotonic() > deadline_s:
+            process.kill()
+            pytest.fail("the script neither ended nor came to what is waited for")
+        time.sleep(0.0005)
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@
 # every package, otherwise that of an environment made beside this file. Progress goes to stderr.
 python_with() {
     local requirements=$1 python=${PYTHON:-python3} environment candidate
-    environment=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/.venv
+    environment=$(CDPATH='' cd -- "$(dirname "${BASH_SOURCE[0]}")" && pwd)/.venv
     for candidate in "$python" "$environment/bin/python"; do
         if _has_packages "$candidate" "$requirements"; then
             echo "$candidate"

@@ -4,7 +4,7 @@
 # On an Ascend host the model runs on the NPU, elsewhere on the CPU. All files are written below the current folder.
 set -euo pipefail
 
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+root=$(CDPATH='' cd -- "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=test/environment.sh
 source "$root/test/environment.sh"
 # shellcheck source=wav2vec2_eval/ascend_env.sh
@@ -75,6 +75,7 @@ done
 [[ -z $max_wer || $max_wer =~ ^[0-9]+(\.[0-9]+)?$ ]] || fail "--max_wer: expected a number like 0.04, found '$max_wer'"
 
 if [[ -n $demo ]]; then
+    ((${#dataset[@]} + ${#model[@]} == 0)) || fail "--demo has a data set and a model of its own; give no other"
     dataset=("--dataset_path=$root/test/demo/LibriSpeech")
     model=("--model_name_or_path=$root/test/demo/model")
     mkdir -p demo_res # apart from results on real data
@@ -96,12 +97,21 @@ run() { # script, arguments …
 stage "environment"
 python=$(python_with "$root/requirements.txt")
 echo "Python: $python"
-if source_cann && [[ -n ${soc_version:=$(detect_soc)} ]] && "$python" -c 'import acl' 2>/dev/null; then
+on_npu='' lacking='' wanted_soc=$soc_version
+if ! source_cann; then
+    lacking="CANN's atc was not found"
+elif [[ -z ${soc_version:=$(detect_soc)} ]]; then
+    lacking="npu-smi shows none"
+elif ! lacking=$("$python" -c 'import acl' 2>&1); then
+    lacking="Python's acl: ${lacking##*$'\n'}" # the last line of the traceback
+else
     on_npu=yes
+fi
+if [[ -n $on_npu ]]; then
     echo "NPU: $soc_version, device $device_id"
 else
-    on_npu=''
-    echo "no NPU found (atc, npu-smi and Python's acl are needed): the model runs on this host's CPU"
+    [[ -z $wanted_soc ]] || fail "--soc_version=$wanted_soc: no NPU can be used here ($lacking)"
+    echo "no NPU can be used here ($lacking): the model runs on this host's CPU"
 fi
 name=wav2vec2-base-960h input_dtypes=float32
 if ((${#attention_mask[@]})); then name+=-masked input_dtypes+=,float32; fi
@@ -110,7 +120,7 @@ if [[ -z $gears ]]; then
     if [[ -n $on_npu ]] || ((${#attention_mask[@]})); then gears=default; fi
 fi
 
-# The set's name is part of every folder's, so that two evaluations do not meet.
+# The set's name is part of every folder's, so that the sets' results stay side by side.
 pre_data=./pre_data/$which_dataset
 results=./om_infer_res_$which_dataset
 baseline=./pth_online_infer_res/$which_dataset
@@ -131,7 +141,7 @@ if [[ -n $on_npu ]]; then
 fi
 
 stage "infer"
-# The first inference is left out of the average, as the baseline's warm-up is; of a single one it cannot be.
+# The first inference is left out of the averages, here and in the baseline; a single one cannot be.
 warm_up=$(($(wc -l <"$pre_data/utterances.tsv") > 1))
 run pyacl_infer.py --model_path="$model_path" --device_id="$device_id" --input_dtypes="$input_dtypes" \
     --workspace="$warm_up" --input_info_file_path="$pre_data/bin_file.info" --infer_res_save_path="$results"
@@ -142,7 +152,7 @@ run postprocess.py --bin_file_path="$results" --res_save_path="$results/transcri
 report=("--suite=$results" "--output=./eval_res/$which_dataset")
 if [[ -z $skip_baseline ]]; then
     stage "PyTorch baseline"
-    run pth_online_infer.py --warm_up="$warm_up" --pred_res_save_path="$baseline/transcriptions.txt" "${selection[@]}"
+    run pth_online_infer.py --workspace="$warm_up" --pred_res_save_path="$baseline/transcriptions.txt" "${selection[@]}"
     report+=("--baseline=$baseline")
 fi
 

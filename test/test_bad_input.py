@@ -309,6 +309,11 @@ CASES: dict[str, tuple[Change, tuple[str, ...], str]] = {
         (*BASELINE, *CLEAN, "--model_name_or_path=./model", "--device=npu"),
         "--device=npu: PyTorch",
     ),
+    "baseline of warm-up alone": (
+        unchanged,
+        (*BASELINE, *CLEAN, "--model_name_or_path=./model", "--workspace=5"),
+        "--workspace=5 leaves none of the 5 inferences",
+    ),
     "baseline into the suite's results": (
         unchanged,
         (BASELINE[0], "--pred_res_save_path=./om_infer_res_clean/t.txt", *CLEAN, "--model_name_or_path=./model"),

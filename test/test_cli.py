@@ -26,6 +26,15 @@ def test_integer_refuses(text):
         cli.integer(1)(text)
 
 
+def test_help_shows_defaults_that_are_values():
+    parser = cli.ArgumentParser("What it does.")
+    cli.add_dataset_options(parser)
+    cli.add_workspace_option(parser, default=7)
+    text = parser.format_help()
+    assert "(default: 7)" in text
+    assert "None" not in text
+
+
 def run(main, capsys):
     with pytest.raises(SystemExit) as end:
         cli.run(main)

@@ -402,6 +402,22 @@ def test_events_and_streams_order_work(acl, models):
     assert_clean()
 
 
+@pytest.mark.parametrize("by_stream", [False, True])
+def test_the_time_between_events_wants_both_synchronised(acl, models, by_stream):
+    client = Client(acl, models / "one.om", asynchronous=True)
+    events = [client.call("rt.create_event") for _ in range(2)]
+    for event in events:
+        client.own("event", "rt.destroy_event", event)
+        assert acl.rt.record_event(event, client.stream) == 0
+    assert acl.rt.synchronize_event(events[1]) == 0  # the first has come, too, but the contract wants it waited for
+    assert acl.rt.event_elapsed_time(*events) == (0.0, 107006)
+    assert (acl.rt.synchronize_stream(client.stream) if by_stream else acl.rt.synchronize_event(events[0])) == 0
+    elapsed_ms, code = acl.rt.event_elapsed_time(*events)
+    assert code == 0 and elapsed_ms >= 0
+    assert client.close() == []
+    assert_clean()
+
+
 def test_what_a_model_says_about_itself(acl, models):
     client = Client(acl, models / "two.om")
     mdl, desc = acl.mdl, client.desc

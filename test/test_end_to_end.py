@@ -292,6 +292,20 @@ def test_workspace_leaves_out_the_first(copy):
     assert figures["total infer num"] == 5
 
 
+@pytest.mark.parametrize(
+    ("options", "left_out"),
+    [((), 1), (("--workspace=3",), 3), (("--workspace=0", "--limit=1"), 0), (("--limit=1",), 0)],
+)
+def test_the_baseline_leaves_out_its_warm_up(chain, speech, model_folder, tmp_path, options, left_out):
+    data = ("--which_dataset=clean", f"--dataset_path={speech}", f"--model_name_or_path={model_folder}")
+    run_ok("pth_online_infer.py", "--pred_res_save_path=pth/t.txt", *data, *options, cwd=tmp_path)
+    assert json.loads((tmp_path / "pth/run.json").read_text())["warm_up"] == left_out
+    figures = parse_figures((tmp_path / "pth/infer_time.txt").read_text())
+    number, total_ms = figures["total infer num"], figures["total pure infer time(ms)"]
+    timed_ms = figures["average pure infer time after workspace(ms)"] * (number - left_out)
+    assert timed_ms == pytest.approx(total_ms) if left_out == 0 else timed_ms < total_ms
+
+
 def test_two_model_inputs(tmp_path):
     from test_engines import write_model
 

@@ -14,7 +14,7 @@ import pytest
 
 from wav2vec2_eval import manifest
 
-from conftest import ROOT, noise, run_ok, write_utterance
+from conftest import ROOT, noise, run_ok, wait_until, write_utterance
 
 UTTERANCES = 60
 KILLS = 8
@@ -38,8 +38,7 @@ def start(name: str, *options: str, cwd: Path) -> subprocess.Popen[bytes]:
 def kill_at(moment, name: str, *options: str, cwd: Path) -> None:
     """Start a script and kill it, and it alone, as soon as `moment()` is true (or let it end)."""
     process = start(name, *options, cwd=cwd)
-    while process.poll() is None and not moment():
-        time.sleep(0.0005)
+    wait_until(moment, process)
     process.kill()
     process.wait()
 
@@ -84,8 +83,7 @@ def test_preprocess(data, tmp_path):
 def test_a_killed_preprocess_takes_its_workers_along(data, tmp_path):
     folder = tmp_path / "pre"
     process = start("preprocess.py", "--pre_data_save_path=./pre", "--num_workers=2", *data, cwd=tmp_path)
-    while not count(folder, ".partial/*.bin"):
-        time.sleep(0.001)
+    wait_until(lambda: count(folder, ".partial/*.bin"), process)
     group = os.getpgid(process.pid)
     process.kill()
     process.wait()
@@ -172,8 +170,7 @@ def test_a_worker_that_is_killed_is_reported(data, tmp_path):
         stdout=subprocess.DEVNULL,
         text=True,
     )
-    while not count(tmp_path / "pre", ".partial/*.bin"):
-        time.sleep(0.001)
+    wait_until(lambda: count(tmp_path / "pre", ".partial/*.bin"), process)
     workers = [pid for pid in children(process) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
     os.kill(int(workers[0]), signal.SIGKILL)
     _, stderr = process.communicate(timeout=60)
@@ -196,10 +193,8 @@ def test_an_interrupted_preprocess_says_so_in_one_line(data, tmp_path, started, 
         start_new_session=True,
     )
     folder = tmp_path / "pre"
-    while not (folder / ".partial").exists():
-        time.sleep(0.0005)
-    while process.poll() is None and (len(children(process)) < started or count(folder, ".partial/*.bin") < tensors):
-        time.sleep(0.0005)
+    wait_until((folder / ".partial").exists, process)
+    wait_until(lambda: len(children(process)) >= started and count(folder, ".partial/*.bin") >= tensors, process)
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
@@ -221,8 +216,7 @@ def test_an_interrupted_run_ends_in_order(data, chain, tmp_path, number):
         "--infer_res_save_path=./res",
     ]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while not count(tmp_path / "res", "*.0.bin"):
-        time.sleep(0.001)
+    wait_until(lambda: count(tmp_path / "res", "*.0.bin"), process)
     process.send_signal(number)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 128 + number

@@ -72,7 +72,11 @@ def test_masked_models_have_two_inputs(host):
 @pytest.mark.parametrize("form", [["--gears_from=my lens.txt"], ["--gears_from", "my lens.txt"]])
 @pytest.mark.parametrize(
     ("lines", "shape", "dims"),
-    [("30000\n10000\n30000\n", "input:1,-1", "10000;30000"), ("20000\n", "input:1,20000", None)],
+    [
+        ("30000\n10000\n30000\n", "input:1,-1", "10000;30000"),
+        ("30000\r\n10000\r\n", "input:1,-1", "10000;30000"),
+        ("20000\n", "input:1,20000", None),
+    ],
 )
 def test_gears_in_use(host, form, lines, shape, dims):
     (host / "my lens.txt").write_text(lines)
@@ -90,13 +94,17 @@ def test_gears_in_use(host, form, lines, shape, dims):
         (["Ascend310P3", "other"], {}, 2, "./models/other.onnx: no such file; run export_onnx.py"),
         (["Ascend310P3", "--gears_from=none.txt"], {}, 2, "found no file 'none.txt'"),
         (["Ascend310P3", "--gears_from"], {}, 2, "found no file ''"),
-        (["Ascend310P3", "--gears_from=bin/atc"], {}, 2, "expected one whole number of samples per line"),
+        (["Ascend310P3", "--gears_from=bin/atc"], {}, 2, "bin/atc, found '#!/bin/bash'"),
+        (["Ascend310P3", "--gears_from=some.txt"], {}, 2, "found '20000 x'"),
+        (["Ascend310P3", "--gears_from=empty.txt"], {}, 2, "expected one whole number per line in empty.txt"),
         (["Ascend310P3"], {"ATC_DOES": "fail"}, 1, "atc failed with status 255"),
         (["Ascend310P3"], {"ATC_DOES": "nothing"}, 1, "wrote no ./models/wav2vec2-base-960h.om"),
         (["Ascend310P3"], {"ATC_DOES": "dynamic"}, 1, "a model of dynamic shape instead of gears"),
     ],
 )
 def test_errors(host, options, environment, status, message):
+    (host / "some.txt").write_text("20000\n20000 x\n")
+    (host / "empty.txt").write_text("")
     done = run(host, *options, **environment)
     assert (done.returncode, done.stderr.count("\n")) == (status, 1), done.stderr
     assert done.stderr.startswith("onnx2om.sh: error: ")
@@ -108,12 +116,19 @@ def test_an_old_om_is_no_success(host):
     assert run(host, "Ascend310P3", ATC_DOES="nothing").returncode == 1
 
 
+not_on_a_cann_host = pytest.mark.skipif(
+    Path("/usr/local/Ascend").exists(), reason="this host's own CANN would be found"
+)
+
+
+@not_on_a_cann_host
 def test_no_cann(host):
     done = run(host, "Ascend310P3", path="/usr/bin")
     assert done.returncode == 2
     assert "source CANN's set_env.sh first" in done.stderr
 
 
+@not_on_a_cann_host
 @pytest.mark.parametrize("place", ["cann", "ascend-toolkit", "ASCEND_TOOLKIT_HOME", "ASCEND_TOOLKIT_HOME/latest"])
 def test_set_env_is_found(host, place):
     folder = host / ("opt" if place.startswith("ASCEND") else f"Ascend/{place}")
@@ -126,6 +141,36 @@ def test_set_env_is_found(host, place):
     assert run(host, "Ascend310P3", path="/usr/bin", **environment).returncode == 0
 
 
+def test_a_cann_without_the_compiler_is_passed_over(host):
+    for place, line in (("runtime", ":"), ("Ascend/cann", f"export PATH={host / 'bin'}:$PATH")):
+        (host / place).mkdir(parents=True)
+        (host / place / "set_env.sh").write_text(f"{line}\n")
+    done = run(host, "Ascend310P3", path="/usr/bin", ASCEND_TOOLKIT_HOME=str(host / "runtime"))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_cdpath_changes_nothing(host):
+    (host / "suite").symlink_to(ROOT)
+    environment = {"PATH": f"{host / 'bin'}:/usr/bin:/bin", "CDPATH": str(host)}
+    done = subprocess.run(["bash", "suite/onnx2om.sh", "Ascend310P3"], cwd=host, env=environment, check=False)
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize("level", ["info", "debug"])
+def test_the_users_log_level_wins(host, level):
+    assert run(host, "Ascend310P3", f"--log={level}").returncode == 0
+    assert (host / "arguments").read_text().count("--log") == 1
+    assert arguments(host)["--log"] == level
+
+
+def test_help_is_help_wherever_it_stands(host):
+    for options in (["--help"], ["Ascend310P3", "--help"]):
+        done = run(host, *options)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.startswith("Usage: bash onnx2om.sh SOC_VERSION")
+    assert not (host / "arguments").exists()
+
+
 def test_a_broken_npu_smi_changes_nothing(host):
     tool = host / "bin/npu-smi"
     tool.write_text("#!/bin/bash\necho 'dcmi module initialize failed. ret is -8005'\nexit 255\n")
@@ -134,14 +179,15 @@ def test_a_broken_npu_smi_changes_nothing(host):
     assert (done.returncode, done.stderr) == (2, "onnx2om.sh: error: expected a SoC name first, found 'nothing'\n")
 
 
-def test_the_soc_of_this_host_is_offered():
+@pytest.mark.parametrize("soc", ["Ascend310P1", "Ascend910B4-1"])
+def test_the_soc_of_this_host_is_offered(soc):
     done = subprocess.run(
         ["bash", "-c", f"source {ROOT}/test/emulator/set_env.sh && exec bash {SCRIPT}"],
-        env={**os.environ, "ACL_EMULATOR_SOC": "Ascend310P1"},
+        env={**os.environ, "ACL_EMULATOR_SOC": soc},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 2
-    assert "this host has Ascend310P1" in done.stderr
-    assert "bash onnx2om.sh Ascend310P1" in done.stdout
+    assert f"this host has {soc}" in done.stderr
+    assert f"bash onnx2om.sh {soc}" in done.stdout

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 from .cli import signals_deferred
 from .errors import SuiteError
 
-# aclError codes that a user of this suite can meet, and what they mean (CANN, "aclError" table).
+# aclError codes that a user of this suite can meet, and what they mean (CANN, "aclError" table). "Probably" marks those
+# whose cause no document states.
 MEANINGS = {
     100000: "invalid parameter",
     100001: "acl is not initialised",
@@ -21,11 +22,14 @@ MEANINGS = {
     107001: "no such device id",
     107002: "the thread has no context",
     107003: "the stream belongs to another context",
+    107006: "an event was not waited for",
     145000: "number or size of the model's buffers do not fit",
     145001: "the model executor is not initialised",
     145002: "the model path is not valid",
     145003: "no such model id",
-    145006: "the model file is cut or damaged",
+    145006: "size of the model's data; the file is probably cut or damaged",
+    145007: "address of the model's data",
+    145009: "the model is loaded already",
     145012: "the dynamic dims have the wrong form",
     145013: "the dynamic dims are no gear of the model",
     200000: "host memory could not be allocated",
@@ -33,10 +37,22 @@ MEANINGS = {
     207000: "not supported by this device",
     207001: "device memory could not be allocated",
     207004: "no such device",
+    207005: "the device has no resource left",
+    207007: "the device has no event left",
+    207008: "the device has no stream left",
+    207010: "the device has no room for another model",
     207018: "the device is out of memory",
+    245000: "memory error of the graph engine",
+    245001: "memory error of the graph engine",
+    245002: "memory error of the graph engine",
     300000: "over a limit",
+    500000: "internal error",
+    500001: "internal failure",
     500002: "graph engine failure, or a model executed both sync and async",
-    507008: "the model was compiled for another SoC",
+    500003: "runtime failure",
+    500004: "driver failure",
+    507000: "runtime internal error; at loading, the model was probably compiled for another SoC",
+    507008: "SoC version; the model was probably compiled for another SoC",
     507010: "the device lost its heartbeat",
     507011: "the model failed to execute",
     507014: "AI core timeout",
@@ -45,9 +61,14 @@ MEANINGS = {
     507017: "AI CPU timeout",
     507018: "AI CPU exception",
     507033: "the device could not be opened (driver, or device not mounted into the container)",
-    507046: "the stream did not finish in time",
     507053: "device memory error",
     507899: "driver error",
+    507900: "AI CPU internal error",
+    507901: "connection to the device lost",
+    545000: "internal error of the graph engine",
+    545001: "the graph engine could not load the model",
+    545009: "the graph engine could not unload the model",
+    545601: "the graph engine's execution timed out",
 }
 REPEATED_INIT = 100002  # somebody in this process called acl.init before: harmless, it only counts one more user
 
@@ -62,7 +83,7 @@ class _Release(NamedTuple):
 
 
 class Acl:
-    """A context manager that calls pyACL and owns what is created through `own`.
+    """Calls pyACL, and owns what is created through `own` until `release_all`.
 
     Functions go by their documented names, for example "acl.rt.malloc".
     """
@@ -99,7 +120,7 @@ class Acl:
         return handle
 
     def own(self, create: str, *arguments: Any, release: str) -> Any:
-        """Create a resource that is released by `release(resource)` when this object is left."""
+        """Create a resource that `release_all` will release by `release(resource)`."""
         has_code = create not in ("acl.mdl.create_desc", "acl.mdl.create_dataset", "acl.create_data_buffer")
         with signals_deferred():  # an interruption between the two steps would leave the resource without an owner
             resource = (self.call if has_code else self.create)(create, *arguments)
@@ -124,11 +145,8 @@ class Acl:
         """Have `function` called before everything that is owned now is released."""
         self._owned.append(_Release(function, arguments))
 
-    def __enter__(self) -> Acl:
-        return self
-
-    def __exit__(self, exception_type: object, *_: object) -> None:
-        """Release everything, whatever fails; the first failure is raised unless an exception is on its way."""
+    def release_all(self) -> list[BaseException]:
+        """Release everything that is owned, the latest first, whatever fails; returns the failures."""
         failures = []
         with signals_deferred():
             while self._owned:
@@ -137,8 +155,7 @@ class Acl:
                     self.call(release.function, *release.arguments)
                 except BaseException as error:  # whatever it is, the rest is released, too
                     failures.append(error)
-        if failures and exception_type is None:
-            raise failures[0]
+        return failures
 
     def _function(self, name: str) -> Any:
         if name not in self._functions:

@@ -15,8 +15,7 @@ source_cann() {
             # shellcheck disable=SC1091
             source "$folder/set_env.sh"
             set -u
-            command -v atc >/dev/null
-            return
+            command -v atc >/dev/null && return 0 # or it belongs to an installation without the compiler
         fi
     done
     return 1
@@ -26,6 +25,6 @@ source_cann() {
 # npu-smi has a row "| <npu id> <name> | …" for each NPU, and its name lacks the prefix that ATC wants.
 detect_soc() {
     command -v npu-smi >/dev/null || return 0
-    local row='^\|[[:space:]]*[0-9]+[[:space:]]+([0-9]{3}[0-9A-Za-z_]*)[[:space:]]*\|.*'
+    local row='^\|[[:space:]]*[0-9]+[[:space:]]+([0-9]{3}[0-9A-Za-z_-]*)[[:space:]]*\|.*'
     { npu-smi info 2>/dev/null || true; } | sed -nE "s/$row/Ascend\\1/p" | sed -n 1p
 }

@@ -35,7 +35,10 @@ class ArgumentParser(argparse.ArgumentParser):
 
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
-    """Shows a script's docstring as written, and every default."""
+    """Shows a script's docstring as written, and every default that is a value."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default is None else super()._get_help_string(action)
 
 
 def boolean(text: str) -> bool:
@@ -93,6 +96,18 @@ def add_model_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_workspace_option(parser: argparse.ArgumentParser, default: int | None, default_text: str = "") -> None:
+    """`--workspace`, stored as `warm_up`."""
+    parser.add_argument(
+        "--workspace",
+        dest="warm_up",
+        type=integer(0),
+        default=default,
+        metavar="N",
+        help=f"leave the first N inferences out of the averages (warm-up){default_text}",
+    )
+
+
 def default_threads() -> int:
     """The cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -131,25 +146,27 @@ def run(main: Callable[[Sequence[str] | None], int]) -> NoReturn:
     except OSError as error:
         status = _fail(script, f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         print(f"{script}: interrupted", file=sys.stderr)
         status = 128 + signal.SIGINT
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # what is done is done, and Python ends without a traceback
     sys.exit(status)
 
 
 @contextmanager
-def signals_deferred() -> Iterator[None]:
-    """Hold SIGINT and SIGTERM back until the end of the block.
+def signals_deferred() -> Iterator[Sequence[int]]:
+    """Hold SIGINT and SIGTERM back until the end of the block, which sees in the yielded list those that wait.
 
     Python's handlers are replaced, since a blocked signal would still reach them by way of another thread. They run in
     the main thread alone; in another one there is nothing to hold back.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
     noted: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield noted
+        return
     before = {number: signal.signal(number, lambda n, _: noted.append(n)) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield noted
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from .cli import signals_deferred
 from .errors import SuiteError
 from .tensors import TEMPORARY_SUFFIX, write_text
 
@@ -88,9 +89,10 @@ def locked(folder: Path) -> Iterator[None]:
         remove_if_empty = not existed
         yield
     finally:
-        if remove_if_empty and not any(folder.iterdir()):
-            folder.rmdir()
-        os.close(descriptor)
+        with signals_deferred():
+            if remove_if_empty and not any(folder.iterdir()):
+                folder.rmdir()
+            os.close(descriptor)
 
 
 @contextmanager
@@ -108,9 +110,10 @@ def staging(folder: Path, script: str, name: str) -> Iterator[Path]:
     try:
         yield path
     finally:
-        _remove(path)
-        if not existed and {child.name for child in folder.iterdir()} == {RUN_NAME}:
-            (folder / RUN_NAME).unlink()
+        with signals_deferred():
+            _remove(path)
+            if not existed and {child.name for child in folder.iterdir()} == {RUN_NAME}:
+                (folder / RUN_NAME).unlink()
 
 
 def _remove(folder: Path) -> None:

@@ -47,6 +47,7 @@ ACL_DTYPE = {
 }
 # The input that ATC adds to a model with gears. The library fills it when a gear is set.
 SELECTOR = "ascend_mbatch_shape_data"
+SELECTOR_ELEMENT_BYTES = {3: 4, 9: 8}  # int32 as documented; the library's code knows int64, too
 # Whether waiting for an event tells that an earlier task of its stream failed is not documented; waiting for the stream
 # does. So results are handed out only after that, once for this many.
 VOUCHED_TOGETHER = 16
@@ -87,8 +88,8 @@ class NpuEngine:
         self._cpu_run = cpu_run
         try:
             self._open(model_path, device_id)
-        except BaseException as error:
-            self._acl.__exit__(type(error))
+        except BaseException:
+            self._acl.release_all()
             raise
 
     def _open(self, model_path: Path, device_id: int) -> None:
@@ -109,8 +110,7 @@ class NpuEngine:
             acl.before_release("acl.rt.synchronize_stream", self._stream)
         home = os.environ.get("ASCEND_TOOLKIT_HOME")  # its real path names the version
         self.conditions = {
-            "engine": "pyACL",
-            "cann": os.path.realpath(home) if home else "unknown",
+            "engine": f"pyACL, CANN at {os.path.realpath(home) if home else 'an unknown place'}",
             "device": f"{acl.get('acl.get_soc_name') or 'unknown NPU'}, device {device_id}",
             "precision": "as compiled by ATC",
             "num_threads": None,
@@ -138,11 +138,28 @@ class NpuEngine:
         self._output_dtypes = [
             _dtype(f"output {index}", acl.get("acl.mdl.get_output_data_type", desc, index)) for index in outputs
         ]
-        self.gears = None if self._selector is None else self._read_gears()
-        if self.gears is None and any(None in spec.shape for spec in self.inputs):
+        # Of the largest gear, if there are gears.
+        self._output_shapes = [tuple(acl.call("acl.mdl.get_output_dims", desc, index)["dims"]) for index in outputs]
+        self.gears = None
+        if self._selector is not None:
+            self._check_selector()
+            self.gears = self._read_gears()
+        elif any(None in spec.shape for spec in self.inputs):
             raise SuiteError(
                 "the model has open input shapes but no gears (atc names such files *_linux_<arch>.om); "
                 "compile it with onnx2om.sh"
+            )
+
+    def _check_selector(self) -> None:
+        """The library takes the element size from the selector's size alone; the graph must read what it writes."""
+        count = sum(spec.shape.count(None) for spec in self.inputs)
+        size = self._input_sizes[self._selector]
+        code = self._acl.get("acl.mdl.get_input_data_type", self._desc, self._selector)
+        written = 8 if size >= 8 * count else 4
+        if SELECTOR_ELEMENT_BYTES.get(code) != written or size < written * count:
+            raise SuiteError(
+                f"the input {SELECTOR} has {size} bytes of type {code}, expected {4 * count} of type 3 (int32), "
+                f"so no gear can be chosen; compile the model again, with onnx2om.sh"
             )
 
     def _read_gears(self) -> list[tuple[int, ...]]:
@@ -162,23 +179,21 @@ class NpuEngine:
         def host(size: int) -> int:
             return acl.own("acl.rt.malloc_host", size, release="acl.rt.free_host")
 
-        def dataset(addresses: Sequence[int], sizes: Sequence[int]) -> int:
-            handle = acl.own("acl.mdl.create_dataset", release="acl.mdl.destroy_dataset")
-            datasets.append((handle, addresses, sizes))
-            return handle
-
-        datasets: list[tuple[int, Sequence[int], Sequence[int]]] = []
         # Exactly the reported size: the library takes a larger selector for one of 8-byte elements.
         device_inputs = [device(size) for size in self._input_sizes]
         device_outputs = [device(size) for size in self._output_sizes]
         host_inputs = [] if self._sync else [host(self._input_sizes[index]) for index in self._real_inputs]
         host_outputs = [] if self._sync else [host(size) for size in self._output_sizes]
-        inputs = dataset(device_inputs, self._input_sizes)
-        outputs = dataset(device_outputs, self._output_sizes)
-        for handle, addresses, sizes in datasets:
+        # Both datasets before their buffers, which are released first.
+        inputs = acl.own("acl.mdl.create_dataset", release="acl.mdl.destroy_dataset")
+        outputs = acl.own("acl.mdl.create_dataset", release="acl.mdl.destroy_dataset")
+        for dataset, addresses, sizes in (
+            (inputs, device_inputs, self._input_sizes),
+            (outputs, device_outputs, self._output_sizes),
+        ):
             for address, size in zip(addresses, sizes):
                 buffer = acl.own("acl.create_data_buffer", address, size, release="acl.destroy_data_buffer")
-                acl.call("acl.mdl.add_dataset_buffer", handle, buffer)
+                acl.call("acl.mdl.add_dataset_buffer", dataset, buffer)
         started, ended, copied = events or (0, 0, 0)
         return Slot(inputs, outputs, device_inputs, device_outputs, host_inputs, host_outputs, started, ended, copied)
 
@@ -215,41 +230,39 @@ class NpuEngine:
     def _stream_async(self, utterances: Iterable[Sequence[np.ndarray]]) -> Iterator[Result]:
         free = deque(self._slots)
         in_flight: deque[InFlight] = deque()
-        finished: list[Result] = []  # but not vouched for
-        vouched: list[Result] = []
+        finished: list[Result] = []  # not vouched for
 
         def collect() -> None:
             run = in_flight.popleft()
             finished.append(self._collect(run))
             free.append(run.slot)
 
+        def vouch() -> list[Result]:
+            """Hand over what is finished if the stream knows of no failure. This waits for what is in flight, too."""
+            self._acl.call("acl.rt.synchronize_stream", self._stream)
+            vouched = finished.copy()
+            finished.clear()
+            return vouched
+
         for arrays in utterances:
             if not free:
                 collect()
-            if len(finished) >= VOUCHED_TOGETHER:
-                while in_flight:
-                    collect()
-                vouched, finished = self._vouch(finished), []
+            vouched = vouch() if len(finished) >= VOUCHED_TOGETHER else []
             in_flight.append(self._queue(free.popleft(), arrays))
             if not self._cpu_run:
                 collect()
-            if (
-                not free or not self._cpu_run
-            ):  # nothing is handed out before the device has all the work that it may have
-                yield from vouched
-                vouched = []
+            yield from vouched  # while the device has its next work
         while in_flight:
             collect()
-        yield from vouched
-        yield from self._vouch(finished)
+        yield from vouch()
 
     def _queue(self, slot: Slot, arrays: Sequence[np.ndarray]) -> InFlight:
         """Queue copies and execution of one utterance; nothing here waits, unless for an idle device by `cpu_run`."""
         acl, stream = self._acl, self._stream
-        # The buffers are this slot's own, and its last execution has been collected.
+        # Buffers and datasets are this slot's own, and its last execution has been collected.
+        shapes = self._set_gear(slot, arrays)
         for address, array in zip(slot.host_inputs, arrays):
             _view(address, array.shape, array.dtype)[...] = array
-        shapes = self._set_gear(slot, arrays)
         for index, address, array in zip(self._real_inputs, slot.host_inputs, arrays):
             target, size = slot.device_inputs[index], self._input_sizes[index]
             acl.call("acl.rt.memcpy_async", target, size, address, array.nbytes, HOST_TO_DEVICE, stream)
@@ -284,22 +297,20 @@ class NpuEngine:
         pure_ns = round(device_ms * 1e6) if run.pure_ns is None else run.pure_ns
         return Result(outputs, pure_ns, device_ms)
 
-    def _vouch(self, finished: list[Result]) -> list[Result]:
-        """Hand results on if the stream knows of no failure. It must be empty, or this waits for the device."""
-        self._acl.call("acl.rt.synchronize_stream", self._stream)
-        return finished
-
     def _set_gear(self, slot: Slot, arrays: Sequence[np.ndarray]) -> list[tuple[int, ...]]:
         """Choose the gear that the arrays' shapes are; returns the outputs' shapes in it."""
         acl = self._acl
-        count = range(len(self._output_sizes))
+        for index, array in zip(self._real_inputs, arrays):  # `check_inputs` has told the user; this guards memory
+            if array.nbytes > self._input_sizes[index]:
+                raise SuiteError(f"an input of shape {array.shape} is longer than the model's; see --model_path")
         if self._selector is None:
-            return [tuple(acl.call("acl.mdl.get_output_dims", self._desc, index)["dims"]) for index in count]
+            return self._output_shapes
         dims = [axis for array in arrays for axis in array.shape]
         gear = {"name": "", "dimCount": len(dims), "dims": dims}
         acl.call("acl.mdl.set_input_dynamic_dims", self._model, slot.inputs, self._selector, gear)
         # Read now: a later gear of this model, through whichever dataset, would replace the answer.
-        return [tuple(acl.call("acl.mdl.get_cur_output_dims", self._desc, index)["dims"]) for index in count]
+        outputs = range(len(self._output_shapes))
+        return [tuple(acl.call("acl.mdl.get_cur_output_dims", self._desc, index)["dims"]) for index in outputs]
 
     def _synchronize_device(self) -> None:
         self._acl.call("acl.rt.synchronize_device")
@@ -307,8 +318,13 @@ class NpuEngine:
     def __enter__(self) -> NpuEngine:
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        self._acl.__exit__(*exception)
+    def __exit__(self, exception_type: object, *_: object) -> None:
+        try:
+            failures = self._acl.release_all()
+        finally:
+            self._acl.release_all()  # nothing is left, unless a signal came before the first had begun
+        if failures and exception_type is None:
+            raise failures[0]
 
 
 def _dtype(name: str, code: int) -> np.dtype:

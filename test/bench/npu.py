@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
@@ -79,6 +80,7 @@ def infer(cwd: Path, manifest: str, sync: bool, device_ms: float) -> tuple[dict[
         f"--sync_infer={sync}",
         "--workspace=10",
     ]
+    shutil.rmtree(cwd / f"res_{sync}", ignore_errors=True)  # its journal tells how far this run is
     environment = {**os.environ, "ACL_EMULATOR_DEVICE_MS": str(device_ms)}
     process = subprocess.Popen(command, cwd=cwd, env=environment, stdout=subprocess.DEVNULL)
     journal = cwd / f"res_{sync}/results.tsv"
