@@ -47,6 +47,27 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def check_supported(model: Wav2Vec2ForCTC, name: str, attention_mask: bool) -> None:
+    """Raise SuiteError for a model whose frames or blank are not what the rest of the suite takes them for."""
+    from wav2vec2_eval.audio import CONV_KERNELS, CONV_STRIDES
+    from wav2vec2_eval.errors import SuiteError
+    from wav2vec2_eval.model_folder import symbols
+
+    kernels, strides = tuple(model.config.conv_kernel), tuple(model.config.conv_stride)
+    if (kernels, strides) != (CONV_KERNELS, CONV_STRIDES):
+        raise SuiteError(
+            f"{name}: expected the convolutions of wav2vec 2.0 with kernels {CONV_KERNELS} and strides {CONV_STRIDES}, "
+            f"found {kernels} and {strides}, which give other frames"
+        )
+    if attention_mask:  # padding becomes the blank of config.json, and decoding drops that of the tokenizer
+        known, blank = symbols(name), model.config.pad_token_id
+        if known.table[blank] != known.blank:
+            raise SuiteError(
+                f"{name}: pad_token_id in config.json is {blank}, which is {known.table[blank]!r}, but the tokenizer's "
+                f"pad_token is {known.blank!r}; --attention_mask needs them to be the same"
+            )
+
+
 def fold_weight_norm(model: Wav2Vec2ForCTC) -> None:
     """Replace the positional convolution's weight norm, which only training needs, by the weight it yields."""
     from torch.nn.utils import parametrize
@@ -194,27 +215,29 @@ def export(model: Wav2Vec2ForCTC, path: Path, attention_mask: bool = False) -> N
     import onnx
     import torch
 
+    from wav2vec2_eval import folders
     from wav2vec2_eval.engines import open_engine
     from wav2vec2_eval.errors import SuiteError
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     candidate = path.with_name(f".{path.stem}.tmp.onnx")
-    try:
-        trace(wrap(model, attention_mask), ["input", "attention_mask"] if attention_mask else ["input"], candidate)
-        remove_no_ops(candidate)
-        onnx.checker.check_model(candidate, full_check=True)
-        with open_engine(candidate, num_threads=cli.default_threads()) as engine, torch.inference_mode():
-            errors = list((compare_padded if attention_mask else compare)(model, engine))
-        worst = float(np.max(errors))  # NaN if any is NaN
-        print(f"worst relative error: {worst:.1e}")
-        if not worst <= MAX_RELATIVE_ERROR:
-            raise SuiteError(
-                f"{path}: not written: onnxruntime and PyTorch differ by {worst:.1e} relative, "
-                f"expected at most {MAX_RELATIVE_ERROR:.0e}"
-            )
-        candidate.replace(path)
-    finally:
-        candidate.unlink(missing_ok=True)
+    with folders.locked(path.parent):
+        try:
+            names = ["input", "attention_mask"] if attention_mask else ["input"]
+            trace(wrap(model, attention_mask), names, candidate)
+            remove_no_ops(candidate)
+            onnx.checker.check_model(candidate, full_check=True)
+            with open_engine(candidate, num_threads=cli.default_threads()) as engine, torch.inference_mode():
+                errors = list((compare_padded if attention_mask else compare)(model, engine))
+            worst = float(np.max(errors))  # NaN if any is NaN
+            print(f"worst relative error: {worst:.1e}")
+            if not worst <= MAX_RELATIVE_ERROR:
+                raise SuiteError(
+                    f"{path}: not written: onnxruntime and PyTorch differ by {worst:.1e} relative, "
+                    f"expected at most {MAX_RELATIVE_ERROR:.0e}"
+                )
+            candidate.replace(path)
+        finally:
+            candidate.unlink(missing_ok=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -223,6 +246,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     # ONNX has no fused attention at opset 11.
     model = load_model(args.model_name_or_path, attention="eager")
+    check_supported(model, args.model_name_or_path, args.attention_mask)
     fold_weight_norm(model)
     path = Path(args.model_save_dir) / f"{MODEL_NAME}{'-masked' if args.attention_mask else ''}.onnx"
     export(model, path, args.attention_mask)

@@ -73,7 +73,7 @@ def decode_all(folder: Path, utterances: Mapping[str, Utterance], symbols: Symbo
                 f"{folder}: utterance {key} has logits of shape {logits.shape}, expected (1, frames, "
                 f"{len(symbols.table)}) for the symbols of the model; see --model_name_or_path"
             )
-        transcripts[key] = ctc.greedy_decode(logits[0], symbols)
+        transcripts[key] = ctc.greedy_decode(logits[0], symbols, f"{folder}: utterance {key}")
     return transcripts
 
 
@@ -90,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     symbols = model_folder.symbols(args.model_name_or_path)
     utterances = read_references(args)
     hypotheses = decode_all(args.bin_file_path, utterances, symbols)
-    scoring.report(args.res_save_path, utterances, hypotheses)
+    scoring.report(args.res_save_path, utterances, hypotheses, SCRIPT)
     return 0
 
 

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 SCRIPT = Path(__file__).name
 STAGING_NAME = ".partial"  # inside the output folder; its files are moved up when all are there
-GEARS_NAME = "padding_lens.txt"
 
 
 class Job(NamedTuple):
@@ -121,7 +120,7 @@ def preprocess_all(job: Job, num_workers: int) -> Iterator[Preprocessed]:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
             for result in results:
                 if noted:
-                    return
+                    raise KeyboardInterrupt
                 yield result
         except BrokenProcessPool:
             raise SuiteError("a worker process was killed, perhaps for memory; try a smaller --num_workers") from None
@@ -155,7 +154,7 @@ def own_names(folder: Path) -> Callable[[str], bool]:
     from wav2vec2_eval import folders, manifest
 
     count = (folders.read_run(folder) or {}).get("utterances", 0)
-    others = {STAGING_NAME, GEARS_NAME, manifest.MANIFEST_NAME, manifest.UTTERANCES_NAME}
+    others = {STAGING_NAME, manifest.GEARS_NAME, manifest.MANIFEST_NAME, manifest.UTTERANCES_NAME}
 
     def is_own(name: str) -> bool:
         match = re.fullmatch(r"(\d+)(?:\.mask)?\.bin", name, re.ASCII)
@@ -168,10 +167,12 @@ def publish(folder: Path, save_path: str, dataset: Dataset, items: Sequence[Prep
     """Replace what an earlier run left in `folder` by the staged tensors; the manifest goes first and comes last."""
     from wav2vec2_eval import folders, manifest, tensors
 
+    is_own = own_names(folder)
+    folders.check_replaceable(folder, SCRIPT, is_own)  # again, for what came meanwhile
     staging = folder / STAGING_NAME
     (folder / manifest.MANIFEST_NAME).unlink(missing_ok=True)
     for path in folder.iterdir():
-        if path != staging and path.name != folders.RUN_NAME:
+        if path != staging and is_own(path.name.removesuffix(tensors.TEMPORARY_SUFFIX)):
             path.unlink()
     folders.write_run(folder, SCRIPT, **conditions)
     for path in staging.iterdir():
@@ -188,26 +189,26 @@ def publish(folder: Path, save_path: str, dataset: Dataset, items: Sequence[Prep
         for index, item in enumerate(items)
         for name in tensor_names(index, conditions["attention_mask"])
     ]
-    tensors.write_text(folder / GEARS_NAME, "".join(f"{gear}\n" for gear in gears))
+    tensors.write_text(folder / manifest.GEARS_NAME, "".join(f"{gear}\n" for gear in gears))
     tensors.write_text(folder / manifest.UTTERANCES_NAME, manifest.format_utterances(utterances))
     tensors.write_text(folder / manifest.MANIFEST_NAME, "".join(f"{line}\n" for line in lines))
 
 
-def print_summary(items: Sequence[Preprocessed], padded: bool, folder: Path) -> None:
+def print_summary(items: Sequence[Preprocessed], padded: bool, manifest_path: Path) -> None:
     """Utterances, hours, gears and padding."""
     true, total = sum(item.num_samples for item in items), sum(item.padded_length for item in items)
     gears = sorted({item.padded_length for item in items})
     used = f"{len(gears)} gears used, {gears[0]} to {gears[-1]} samples" if padded else "not padded"
     print(f"{len(items)} utterances, {true / audio.SAMPLE_RATE / 3600:.3f} hours of audio")
     print(f"{used}, padding added: {100 * (total / true - 1):.1f} %")
-    print(f"written: {folder / 'bin_file.info'}")
+    print(f"written: {manifest_path}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     from tqdm import tqdm
 
-    from wav2vec2_eval import folders, librispeech, model_folder
+    from wav2vec2_eval import folders, librispeech, manifest, model_folder
 
     folder = Path(args.pre_data_save_path)
     folders.check_replaceable(folder, SCRIPT, own_names(folder))
@@ -230,7 +231,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         }
         with cli.signals_deferred():
             publish(folder, args.pre_data_save_path, dataset, items, conditions)
-    print_summary(items, args.gears is not None, folder)
+    print_summary(items, args.gears is not None, folder / manifest.MANIFEST_NAME)
     return 0
 
 

@@ -139,7 +139,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     import torch
     from tqdm import tqdm
 
-    from wav2vec2_eval import ctc, folders, librispeech, manifest, model_folder, scoring, tensors
+    from wav2vec2_eval import ctc, librispeech, manifest, model_folder, scoring, tensors
 
     folder = args.pred_res_save_path.parent
     dataset = librispeech.open_dataset(args.which_dataset, args.dataset_path, args.limit)
@@ -147,10 +147,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     check_workspace(warm_up, len(dataset.ids))
     extractor = model_folder.feature_extractor(args.model_name_or_path)
     symbols = model_folder.symbols(args.model_name_or_path)
+    scoring.check_output(args.pred_res_save_path, SCRIPT)
     device, synchronize = open_device(args.device)
     torch.set_num_threads(args.num_threads)
     model = load(args.model_name_or_path, args.dtype, device)
-    scoring.check_output(args.pred_res_save_path, SCRIPT)
 
     inputs = (librispeech.model_input(dataset, index, extractor, args.gears) for index in range(len(dataset.ids)))
     utterances, transcripts, latencies = {}, {}, []
@@ -158,12 +158,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     for index, (num_samples, logits, latency) in enumerate(progress):
         key = str(index)
         utterances[key] = manifest.Utterance(key, dataset.ids[index], num_samples, dataset.texts[index])
-        transcripts[key] = ctc.greedy_decode(logits, symbols)
+        transcripts[key] = ctc.greedy_decode(logits, symbols, dataset.ids[index])
         latencies.append(latency)
 
     (folder / INFER_TIME_NAME).unlink(missing_ok=True)  # it comes last, and stands for a finished run
-    folders.write_run(folder, SCRIPT, **conditions(args, device, warm_up), transcriptions=args.pred_res_save_path.name)
-    scoring.report(args.pred_res_save_path, utterances, transcripts)
+    scoring.report(args.pred_res_save_path, utterances, transcripts, SCRIPT, conditions(args, device, warm_up))
     lengths_s = [utterance.num_samples / audio.SAMPLE_RATE for utterance in utterances.values()]
     figures = summarise(latencies, warm_up, lengths_s)
     tensors.write_text(folder / INFER_TIME_NAME, format_figures(figures))

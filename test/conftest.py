@@ -22,8 +22,14 @@ sys.path.insert(0, str(ROOT))
 # Where the tests themselves run in the background, Ctrl-C is ignored, and would be in every script that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# The shell scripts and the emulator's atc use the Python that runs the tests.
+os.environ["PYTHON"] = sys.executable
+
 # No test may reach the hub; the scripts must not try when they are given local paths.
 os.environ["HF_HUB_OFFLINE"] = "1"
+
+# As in a user's shell: unbuffered output would hide what is lost when a script ends.
+BARE_ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
 
 SYMBOLS = ["<pad>", "<s>", "</s>", "<unk>", "|", *"ETAONIHSRDLUMWCFGYPBVK'XJQZ"]
 
@@ -119,7 +125,7 @@ def run_script(
     return subprocess.run(
         [sys.executable, str(ROOT / name), *map(str, arguments)],
         cwd=cwd,
-        env={**os.environ, **(environment or {})},
+        env={**BARE_ENVIRONMENT, **(environment or {})},
         capture_output=True,
         text=True,
         timeout=300,

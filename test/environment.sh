@@ -26,8 +26,8 @@ python_with() {
     return 2
 }
 
-# Whether Python $1 has every package of the requirements file $2, in any version: an Ascend host's torch belongs to
-# its torch_npu. The versions in use are printed with every result.
+# Whether Python $1 is recent and has every package of the requirements file $2 in the same major version. Of torch any
+# will do: an Ascend host's belongs to its torch_npu. The versions in use are printed with every result.
 _has_packages() {
     "$1" - "$2" 2>/dev/null <<'PYTHON'
 import re
@@ -40,10 +40,14 @@ def check(path):
     for line in path.read_text(encoding="utf-8").splitlines():
         if line.startswith("-r "):
             check(path.parent / line[3:].strip())
-        elif match := re.match(r"[\w-]+", line):
-            version(match[0])
+        elif match := re.match(r"([\w-]+)==(\d+)", line):
+            found = version(match[1]).split(".")[0]
+            if found != match[2] and match[1] != "torch":
+                sys.exit(1)
 
 
+if sys.version_info < (3, 11):
+    sys.exit(1)
 check(Path(sys.argv[1]))
 PYTHON
 }

@@ -156,6 +156,12 @@ CASES: dict[str, tuple[Change, tuple[str, ...], str]] = {
     ),
     "shorter than a frame": (add_utterance(399), (*PREPROCESS, *CLEAN, "--gears=none"), "399 samples are too short"),
     "bad gears": (unchanged, (*PREPROCESS, *CLEAN, "--gears=1e4"), "--gears: gears: expected"),
+    "gears beyond all audio": (unchanged, (*PREPROCESS, *CLEAN, "--gears=99999999999999"), "400 to 57600000"),
+    "an extractor without a padding value": (
+        rewrite("model/preprocessor_config.json", '"padding_value": 0.0', '"padding_value": null'),
+        (*PREPROCESS, *CLEAN),
+        "expected a number as padding_value of the feature extractor, found None",
+    ),
     "bad limit": (unchanged, (*PREPROCESS, *CLEAN, "--limit=0"), "expected a whole number, at least 1, found '0'"),
     "missing model folder": (
         remove("model"),
@@ -193,6 +199,19 @@ CASES: dict[str, tuple[Change, tuple[str, ...], str]] = {
     ),
     "export with a head of another size": (another_head, (*EXPORT, "--model_name_or_path=./model"), "lm_head"),
     "export without a head": (no_head, (*EXPORT, "--model_name_or_path=./model"), "lm_head"),
+    "export of other convolutions": (
+        lambda root: (
+            shutil.rmtree(root / "model"),
+            make_model(root / "model", conv_kernel=(10, 3, 3, 3, 3, 2, 3)),
+        ),
+        (*EXPORT, "--model_name_or_path=./model"),
+        "expected the convolutions of wav2vec 2.0",
+    ),
+    "a mask with another blank than the tokenizer's": (
+        rewrite("model/config.json", '"pad_token_id": 0', '"pad_token_id": 4'),
+        (*EXPORT, "--model_name_or_path=./model", "--attention_mask"),
+        "pad_token_id in config.json is 4, which is '|', but the tokenizer's pad_token is '<pad>'",
+    ),
     # pyacl_infer.py
     "code in the shape column": (
         rewrite("pre_data/clean/bin_file.info", "(1,40000)", "(__import__('os').remove('model'))"),
@@ -204,6 +223,24 @@ CASES: dict[str, tuple[Change, tuple[str, ...], str]] = {
         cut("pre_data/clean/2.bin", 39_996),
         INFER,
         "2.bin: 39996 bytes, expected 40000 = (1,10000) float32",
+    ),
+    "a shape beyond all numbers": (
+        rewrite("pre_data/clean/bin_file.info", "(1,40000)", f"(1,{10**17},{10**17})"),
+        INFER,
+        "0.bin: 160000 bytes, expected 4",
+    ),
+    "a shape of too many digits": (
+        rewrite("pre_data/clean/bin_file.info", "(1,40000)", f"(1,{'9' * 5000})"),
+        INFER,
+        "bin_file.info, line 1: expected a line like",
+    ),
+    "a shape whose size wraps to nothing": (
+        lambda root: (
+            rewrite("pre_data/clean/bin_file.info", "(1,40000)", "(4294967296,4294967296)")(root),
+            (root / "pre_data/clean/0.bin").write_bytes(b""),
+        ),
+        INFER,
+        "0.bin: 0 bytes, expected 73786976294838206464",
     ),
     "missing bin": (remove("pre_data/clean/3.bin"), INFER, "3.bin: no such file"),
     "missing manifest": (remove("pre_data/clean/bin_file.info"), INFER, "bin_file.info: no such file"),
@@ -256,6 +293,16 @@ CASES: dict[str, tuple[Change, tuple[str, ...], str]] = {
     # postprocess.py
     "missing results folder": (remove("om_infer_res_clean"), POSTPROCESS, "no such folder; expected the results"),
     "results cut short": (cut("om_infer_res_clean/1.0.bin", 3_840), POSTPROCESS, "1.0.bin: 3840 bytes, expected 3968"),
+    "results that are not finite": (
+        lambda root: np.full((1, 31, 32), np.nan, np.float32).tofile(root / "om_infer_res_clean/1.0.bin"),
+        POSTPROCESS,
+        "utterance 1: expected finite logits, found NaN or infinity",
+    ),
+    "a journal line without outputs": (
+        lambda root: (root / "om_infer_res_clean/results.tsv").write_text("0\t1.0\t1.0\t-\n"),
+        POSTPROCESS,
+        "results.tsv, line 1: not a line of a results journal",
+    ),
     "results missing": (remove("om_infer_res_clean/1.0.bin"), POSTPROCESS, "1 missing (1)"),
     "results of an unfinished run": (
         rewrite("om_infer_res_clean/results.tsv", "\n4\t", "\n#4\t"),
@@ -286,7 +333,7 @@ CASES: dict[str, tuple[Change, tuple[str, ...], str]] = {
     ),
     "results of another tool, cut short": (
         lambda root: (
-            [(root / "om_infer_res_clean" / name).unlink() for name in ("results.tsv", "run.json", "utterances.tsv")]
+            [path.unlink() for path in (root / "om_infer_res_clean").iterdir() if path.suffix != ".bin"]
             and cut("om_infer_res_clean/0.0.bin", 2 * 128)(root)
         ),
         (*POSTPROCESS, "--dataset_path=./LibriSpeech"),
@@ -308,6 +355,11 @@ CASES: dict[str, tuple[Change, tuple[str, ...], str]] = {
         unchanged,
         (*BASELINE, *CLEAN, "--model_name_or_path=./model", "--device=npu"),
         "--device=npu: PyTorch",
+    ),
+    "baseline beside times of another tool": (
+        create("mine/infer_time.txt"),
+        (BASELINE[0], "--pred_res_save_path=./mine/t.txt", *CLEAN, "--model_name_or_path=./model"),
+        "mine/infer_time.txt: pth_online_infer.py did not write",
     ),
     "baseline of warm-up alone": (
         unchanged,
@@ -362,6 +414,17 @@ def test_an_export_that_differs_leaves_no_file(user, monkeypatch, capsys):
     before = snapshot(user)
     with pytest.raises(SuiteError, match=r"differ by .* expected at most 1e-04"):
         export_onnx.export(model, user / "models/new.onnx")
+    assert snapshot(user) == before
+
+
+def test_two_exports_do_not_meet(user):
+    from wav2vec2_eval import folders
+
+    before = snapshot(user)
+    with folders.locked(user / "models"):
+        done = run_script(*EXPORT, "--model_name_or_path=./model", cwd=user)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "models: another run is writing into it" in done.stderr
     assert snapshot(user) == before
 
 

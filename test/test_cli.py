@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 
 import pytest
 
@@ -36,9 +37,37 @@ def test_help_shows_defaults_that_are_values():
 
 
 def run(main, capsys):
-    with pytest.raises(SystemExit) as end:
-        cli.run(main)
+    """cli.run as a script runs it; what it makes of the signals would reach every process that a later test starts."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with pytest.raises(SystemExit) as end:
+            cli.run(main)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
     return end.value.code, capsys.readouterr().err
+
+
+def test_signals_are_deferred_and_counted_once():
+    with pytest.raises(KeyboardInterrupt), cli.signals_deferred() as noted:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+        with cli.signals_deferred():  # within another
+            signal.raise_signal(signal.SIGINT)
+        assert noted == [signal.SIGINT] * 3
+    assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
+
+
+def test_an_ignored_signal_stays_ignored():
+    """As in a background job of a shell script: nothing may take it for an interruption."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with cli.signals_deferred() as noted:
+            signal.raise_signal(signal.SIGINT)
+            assert not noted
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def raising(error):
@@ -55,6 +84,7 @@ def raising(error):
         (PermissionError(13, "Permission denied", "/x"), 2, "error: Permission denied: /x\n"),
         (OSError("disk"), 2, "error: disk\n"),
         (ModuleNotFoundError("No module", name="jiwer"), 2, "'jiwer' is missing; pip install -r requirements.txt\n"),
+        (MemoryError(), 2, "error: not enough memory; see --num_workers, or free some\n"),
         (KeyboardInterrupt(), 130, "interrupted\n"),
     ],
 )

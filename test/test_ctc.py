@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from wav2vec2_eval import ctc, model_folder
+from wav2vec2_eval.errors import SuiteError
 
 from conftest import SYMBOLS
 
@@ -35,6 +36,14 @@ def test_greedy_decode(frames, text):
 
 def test_no_frames():
     assert ctc.greedy_decode(np.zeros((0, 32), np.float32), BASE) == ""
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_logits_that_are_not_finite_are_no_silence(value):
+    frames = logits("A", "B")
+    frames[1, 7] = value
+    with pytest.raises(SuiteError, match="here: expected finite logits"):
+        ctc.greedy_decode(frames, BASE, "here")
 
 
 def test_lower_case_and_word_delimiter():

@@ -153,13 +153,31 @@ def test_pyacl_infer_over_an_earlier_run(data, chain, tmp_path):
         lambda: count(folder, "*.bin") < UTTERANCES // 2,
         lambda: count(folder, "*.bin") == 0,
     )
+    missed = 0
     for moment, next_options in zip(moments * 2, ((), ()) * 2 + (("--resume",), ("--resume",)) * 2):
         kill_at(moment, "pyacl_infer.py", *options, cwd=tmp_path)
-        assert not (folder / "infer_time.txt").exists()
+        missed += (folder / "infer_time.txt").exists()  # the run was over before it was killed
         run_ok("pyacl_infer.py", *options, *next_options, cwd=tmp_path)
         after = files(folder)
         assert {name: content for name, content in after.items() if name.endswith(".bin")} == expected
         assert {"bin_file.info", "utterances.tsv", "infer_time.txt", "results.tsv", "run.json"} <= set(after)
+    assert missed < len(moments), "most runs ended before they were killed: a poor test"
+
+
+@pytest.mark.parametrize("what", ["notes.txt", "sub/notes.txt"])
+def test_what_comes_into_the_folder_meanwhile_is_kept(data, tmp_path, what):
+    """Over a whole data set of an earlier run, which stays whole, too."""
+    options = ("--pre_data_save_path=./pre", "--num_workers=1", *data)
+    run_ok("preprocess.py", *options, "--gears=none", cwd=tmp_path)
+    folder = tmp_path / "pre"
+    before = files(folder)
+    process = start("preprocess.py", *options, cwd=tmp_path)
+    wait_until((folder / ".partial").exists, process)
+    (folder / what).parent.mkdir(exist_ok=True)
+    (folder / what).write_text("mine")
+    assert process.wait() == 2
+    assert (folder / what).read_text() == "mine"
+    assert {name: content for name, content in files(folder).items() if name != what} == before
 
 
 def test_a_worker_that_is_killed_is_reported(data, tmp_path):
@@ -205,6 +223,25 @@ def test_an_interrupted_preprocess_says_so_in_one_line(data, tmp_path, started, 
         assert not folder.exists()
 
 
+def test_a_background_job_is_deaf_to_ctrl_c(data, tmp_path):
+    """A shell script's background jobs ignore SIGINT, and go on to their whole end."""
+    command = f'exec "{sys.executable}" "{ROOT}/preprocess.py" --pre_data_save_path=./pre --num_workers=2 "$@"'
+    process = subprocess.Popen(
+        ["bash", "-c", f"trap '' INT; {command}", "bash", *data],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    wait_until(lambda: count(tmp_path / "pre", ".partial/*.bin"), process)
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stderr) == (0, "")
+    assert count(tmp_path / "pre", "*.bin") == UTTERANCES
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_ends_in_order(data, chain, tmp_path, number):
     run_ok("preprocess.py", "--pre_data_save_path=./pre", *data, cwd=tmp_path)
@@ -215,6 +252,10 @@ def test_an_interrupted_run_ends_in_order(data, chain, tmp_path, number):
         "--input_info_file_path=./pre/bin_file.info",
         "--infer_res_save_path=./res",
     ]
+    path = tmp_path / "pre/bin_file.info"
+    lines = path.read_text().splitlines()
+    path.write_text("".join(f"{copy}_{line}\n" for copy in range(20) for line in lines))  # enough to interrupt
+    (tmp_path / "pre/utterances.tsv").unlink()
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     wait_until(lambda: count(tmp_path / "res", "*.0.bin"), process)
     process.send_signal(number)

@@ -17,7 +17,10 @@ from conftest import ORDER, SPEECH, make_tree, noise, write_utterance
 
 
 def write_hub_copy(root, speech, config="clean", split="test"):
-    """A local copy of the hub's data set, with its schema and layout; returns `root`."""
+    """A local copy of the hub's data set, with its schema and layout; returns `root`.
+
+    Its other split cannot be read, so whoever fetches more than is asked for fails.
+    """
     import pyarrow
     import pyarrow.parquet
 
@@ -40,9 +43,12 @@ def write_hub_copy(root, speech, config="clean", split="test"):
     for shard in range(2):
         table = pyarrow.Table.from_pylist(rows[shard * 3 : shard * 3 + 3])
         pyarrow.parquet.write_table(table, folder / f"{shard:04d}.parquet")
+    (root / config / "train.100").mkdir()
+    (root / config / "train.100/0000.parquet").write_text("not to be read")
     (root / "README.md").write_text(
         f"---\nconfigs:\n- config_name: {config}\n"
         f"  data_files:\n  - split: {split}\n    path: {config}/{split}/*.parquet\n"
+        f"  - split: train.100\n    path: {config}/train.100/*.parquet\n"
         "dataset_info:\n"
         f"- config_name: {config}\n  features:\n"
         "  - name: file\n    dtype: string\n"
@@ -83,6 +89,36 @@ def test_hub_and_tree_are_the_same(hub_copy, speech):
         assert hub.waveform(index).tobytes() == tree.waveform(index).tobytes()
 
 
+def test_the_hub_gives_the_files_of_one_split(hub_copy):
+    """A local folder stands in for the hub id: both have the README that tells configurations and splits."""
+    dataset = librispeech.HubDataset(str(hub_copy), librispeech.SPLITS["clean"], files=None)
+    assert list(dataset.ids) == ORDER
+
+
+@pytest.mark.parametrize(
+    ("layout", "found"),
+    [
+        ("clean/test/0000.parquet", True),
+        ("clean/test-00000-of-00001.parquet", True),
+        ("data/clean/test/0000.parquet", True),
+        ("clean/train.100/0000.parquet", False),
+        ("other/test/0000.parquet", False),
+        ("0000.parquet", False),
+    ],
+)
+def test_which_files_of_a_local_copy_are_read(hub_copy, tmp_path, layout, found):
+    path = tmp_path / "copy" / layout
+    path.parent.mkdir(parents=True)
+    shutil.copy(hub_copy / "clean/test/0000.parquet", path)
+    if found:
+        assert list(librispeech.open_dataset("clean", str(tmp_path / "copy")).ids) == ORDER[:3]
+    else:
+        with pytest.raises(
+            SuiteError, match=r"or the hub's parquet files as in clean/test/0000\.parquet, found neither"
+        ):
+            librispeech.open_dataset("clean", str(tmp_path / "copy"))
+
+
 def test_hub_failures_name_id_endpoint_and_way_out(monkeypatch, tmp_path):
     monkeypatch.setenv("HF_ENDPOINT", "https://mirror.example")
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path)
@@ -121,7 +157,8 @@ def test_links_are_followed(speech, tmp_path):
 
 
 def test_a_broken_copy_of_the_hubs_files_is_no_hub_failure(tmp_path):
-    (tmp_path / "0.parquet").write_text("x")
+    (tmp_path / "clean/test").mkdir(parents=True)
+    (tmp_path / "clean/test/0.parquet").write_text("x")
     with pytest.raises(SuiteError, match="cannot be read as a copy of the hub's data set"):
         librispeech.open_dataset("clean", str(tmp_path))
 
@@ -169,6 +206,16 @@ def damaged(content, position):
     )
 
 
+def with_header_length(num_samples):
+    """A FLAC file whose header gives this number of samples, 0 for "not known", as encoders into a pipe write it."""
+    content = bytearray(flac())
+    fields = int.from_bytes(
+        content[18:26], "big"
+    )  # behind "fLaC" and the block's header: rates, then 36 bits of length
+    content[18:26] = (fields >> 36 << 36 | num_samples).to_bytes(8, "big")
+    return bytes(content)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -180,6 +227,8 @@ def damaged(content, position):
         (flac()[:-3], "cannot be decoded|expected 20000 samples"),
         (damaged(flac(), 5_000), "cannot be decoded"),
         (damaged(flac(), 20_000), "cannot be decoded"),
+        (with_header_length(0), "its header says"),
+        (with_header_length(2**36 - 1), "its header says"),
     ],
 )
 def test_unusable_audio(tmp_path, content, message):

@@ -46,6 +46,26 @@ def test_figures_ratios_and_conditions(results, tmp_path, capsys):
     assert len({line.count("|") for line in table.splitlines() if line.startswith("|")}) == 1
 
 
+@pytest.mark.parametrize(
+    ("run", "described"),
+    [
+        ({}, {"data set": "not known"}),
+        ({"data": {"which_dataset": "other"}}, {"data set": "other, from the hub, not padded"}),
+        (
+            {"data": {"which_dataset": "clean", "dataset_path": "/d", "padded": True, "attention_mask": True}},
+            {"data set": "clean, from /d, padded to gears with attention mask"},
+        ),
+        (
+            {"num_threads": 2, "batch_size": 8, "warm_up": 0, "resumed": True},
+            {"data set": "not known", "threads": 2, "utterances at a time": 8, "warm-up": 0, "resumed": True},
+        ),
+    ],
+)
+def test_conditions(tmp_path, run, described):
+    folders.write_run(tmp_path, "x.py", **run)
+    assert report.describe(tmp_path) == described
+
+
 @pytest.mark.parametrize(("soc", "chips"), [("Ascend310P3", 1), ("Ascend310", 4), (None, 1)])
 def test_chips_per_card(results, tmp_path, soc, chips):
     suite, _, output = results

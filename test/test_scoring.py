@@ -72,37 +72,54 @@ def test_worst():
     assert scoring.worst(scores, count=1) == ["wrong"]
 
 
+UTTERANCES = {"0": Utterance("0", "61-1-0", 400, "A B"), "1": Utterance("1", "61-1-1", 400, "C")}
+HYPOTHESES = {"1": "", "0": "A X"}
+
+
 def test_report(tmp_path, capsys):
-    utterances = {"0": Utterance("0", "61-1-0", 400, "A B"), "1": Utterance("1", "61-1-1", 400, "C")}
     path = tmp_path / "new/transcriptions.txt"
     scoring.check_output(path, "a.py")
-    scoring.report(path, utterances, {"1": "", "0": "A X"})
+    scoring.report(path, UTTERANCES, HYPOTHESES, "a.py", {"device": "cpu"})
     assert path.read_text() == "A X\n\n"
     assert (path.parent / "wer.txt").read_text().splitlines()[0] == f"WER: {2 / 3}"
     lines = (path.parent / "utterance_scores.tsv").read_text().splitlines()
     assert lines[1].split("\t") == ["0", "61-1-0", "0.5", "1", "0", "0", "2", "A B", "A X"]
     assert "61-1-1: 1 errors in 1 words" in capsys.readouterr().out
+    assert folders.read_run(path.parent) == {"script": "a.py", "device": "cpu", "transcriptions": "transcriptions.txt"}
 
 
 def test_report_writes_nothing_unless_all_is_there(tmp_path):
     with pytest.raises(SuiteError):
-        scoring.report(tmp_path / "t.txt", {"0": Utterance("0", "x", 400, "A")}, {})
+        scoring.report(tmp_path / "t.txt", UTTERANCES, {}, "a.py")
     assert not list(tmp_path.iterdir())
 
 
-def test_check_output(tmp_path):
-    (tmp_path / "results").mkdir()
-    folders.write_run(tmp_path / "results", "pyacl_infer.py", engine="x")
-    scored = tmp_path / "results"
-    for _ in range(2):  # the second time, its own files are there
-        for folder in (scored, tmp_path / "new"):
-            scoring.check_output(folder / "hypotheses.txt", "a.py", scored)
-            (folder / "hypotheses.txt").touch()
-            (folder / "wer.txt").touch()
-    assert folders.read_run(scored) == {"script": "pyacl_infer.py", "engine": "x", "transcriptions": "hypotheses.txt"}
-    assert folders.read_run(tmp_path / "new") == {"script": "a.py", "transcriptions": "hypotheses.txt"}
+def test_a_second_report_replaces_the_first(tmp_path):
+    """Beside the results and in a folder of its own, also under another name."""
+    results, new = tmp_path / "results", tmp_path / "new"
+    results.mkdir()
+    folders.write_run(results, "pyacl_infer.py", engine="x")
+    for name in ("a.txt", "a.txt", "b.txt"):
+        for folder in (results, new):
+            scoring.check_output(folder / name, "a.py", results)
+            scoring.report(folder / name, UTTERANCES, HYPOTHESES, "a.py")
+            expected = {name, "wer.txt", "utterance_scores.tsv", "run.json"}
+            assert {path.name for path in folder.iterdir()} == expected
+    assert folders.read_run(results) == {"script": "pyacl_infer.py", "engine": "x", "transcriptions": "b.txt"}
+    assert folders.read_run(new) == {"script": "a.py", "transcriptions": "b.txt"}
     with pytest.raises(SuiteError, match=r"holds files of a\.py"):
-        scoring.check_output(tmp_path / "new/hypotheses.txt", "b.py")
+        scoring.check_output(new / "b.txt", "b.py")
+
+
+@pytest.mark.parametrize("beside", [True, False])
+@pytest.mark.parametrize("name", ["notes.txt", "wer.txt", "utterance_scores.tsv", "infer_time.txt"])
+def test_files_of_others_are_not_replaced(tmp_path, name, beside):
+    (tmp_path / name).write_text("mine")
+    if beside and name == "infer_time.txt":  # that of the results
+        scoring.check_output(tmp_path / "notes.txt", "a.py", tmp_path)
+        return
+    with pytest.raises(SuiteError, match=f"{name}: a.py did not write this file"):
+        scoring.check_output(tmp_path / "notes.txt", "a.py", tmp_path if beside else None)
 
 
 @pytest.mark.parametrize("name", [*scoring.RESERVED_NAMES, "0.0.bin", "a.1.npy"])

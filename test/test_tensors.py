@@ -61,7 +61,8 @@ def test_read_npy_refuses_cut_files_and_pickles(tmp_path):
     path = tmp_path / "x.npy"
     tensors.write_tensor(path, np.zeros(100))
     whole = path.read_bytes()
-    for content in (b"", whole[:20], whole[:-1], b"garbage"):
+    damaged = [whole[:10] + bytes([byte]) + whole[11:] for byte in range(256) if byte != whole[10]]
+    for content in (b"", whole[:20], whole[:-1], b"garbage", b"PK\x03\x04 no archive", *damaged):
         path.write_bytes(content)
         with pytest.raises(SuiteError, match=r"expected a whole \.npy"):
             tensors.read_npy(path)

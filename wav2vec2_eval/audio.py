@@ -18,6 +18,7 @@ import numpy as np
 from .errors import SuiteError
 
 SAMPLE_RATE = 16_000  # Hz
+LONGEST = 3600 * SAMPLE_RATE  # samples; whatever claims to be longer than an hour is a mistake
 
 # The feature extractor's seven convolutions (wav2vec 2.0, Baevski et al. 2020, appendix B).
 CONV_KERNELS = (10, 3, 3, 3, 3, 2, 2)
@@ -53,8 +54,8 @@ def parse_gears(text: str) -> tuple[int, ...] | None:
                 f"a line; found {text!r}"
             )
         fields = Path(text).read_text(encoding="utf-8", errors="replace").split()
-    if not fields or not all(field.isdecimal() and int(field) >= RECEPTIVE_FIELD for field in fields):
-        raise SuiteError(f"gears: expected whole numbers of samples, each at least {RECEPTIVE_FIELD}; found {text!r}")
+    if not fields or not all(field.isdecimal() and RECEPTIVE_FIELD <= int(field) <= LONGEST for field in fields):
+        raise SuiteError(f"gears: expected whole numbers of samples, {RECEPTIVE_FIELD} to {LONGEST}; found {text!r}")
     return tuple(sorted({int(field) for field in fields}))
 
 

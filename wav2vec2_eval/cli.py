@@ -126,15 +126,18 @@ def cpu_name() -> str:
 def run(main: Callable[[Sequence[str] | None], int]) -> NoReturn:
     """Run a script's `main` and exit with its status.
 
-    SuiteError, a missing package and OSError (disk full, no permission) become one line and status 2. SIGTERM ends
-    the script like Ctrl-C, through every `finally`, so that temporary files and devices are released.
+    SuiteError, a missing package, OSError (disk full, no permission) and a lack of memory become one line and status 2.
+    SIGTERM ends the script like Ctrl-C, through every `finally`, so that temporary files and devices are released.
     """
     script = Path(sys.argv[0]).name
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # a terminal that knows only ASCII gets a question mark, not a traceback
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        status = main(None)
+        try:
+            status = main(None)
+        except SystemExit as end:  # of argparse, whose text may still wait to be written
+            status = end.code
         sys.stdout.flush()
     except SuiteError as error:
         status = _fail(script, str(error))
@@ -143,6 +146,8 @@ def run(main: Callable[[Sequence[str] | None], int]) -> NoReturn:
     except BrokenPipeError:  # whoever read the output, like `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 128 + signal.SIGPIPE
+    except MemoryError:
+        status = _fail(script, "not enough memory; see --num_workers, or free some")
     except OSError as error:
         status = _fail(script, f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
     except KeyboardInterrupt:
@@ -164,7 +169,11 @@ def signals_deferred() -> Iterator[Sequence[int]]:
     if threading.current_thread() is not threading.main_thread():
         yield noted
         return
-    before = {number: signal.signal(number, lambda n, _: noted.append(n)) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {
+        number: signal.signal(number, lambda n, _: noted.append(n))
+        for number in (signal.SIGINT, signal.SIGTERM)
+        if signal.getsignal(number) != signal.SIG_IGN  # a job in the background stays deaf to Ctrl-C
+    }
     try:
         yield noted
     finally:

@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .errors import SuiteError
+
 
 class Symbols(NamedTuple):
     """A model's output symbols and what its tokenizer does with them."""
@@ -30,11 +32,14 @@ _CLEAN_UP = (
 )
 
 
-def greedy_decode(logits: np.ndarray, symbols: Symbols) -> str:
+def greedy_decode(logits: np.ndarray, symbols: Symbols, name: str = "logits") -> str:
     """Decode one utterance: (F, V) logits -> text.
 
-    Equal to `Wav2Vec2CTCTokenizer.decode` of the most probable ids with special tokens kept.
+    Equal to `Wav2Vec2CTCTokenizer.decode` of the most probable ids with special tokens kept. Raises
+    SuiteError, with `name`, for logits that are not finite: argmax would make blanks of them, as if nothing were said.
     """
+    if not np.isfinite(logits).all():
+        raise SuiteError(f"{name}: expected finite logits, found NaN or infinity; did float16 overflow?")
     ids = logits.argmax(axis=-1)
     starts = np.flatnonzero(np.diff(ids, prepend=-1))
     spoken = (symbols.table[index] for index in ids[starts])

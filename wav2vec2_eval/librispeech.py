@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, NamedTuple, Protocol
 import numpy as np
 import soundfile
 
-from .audio import SAMPLE_RATE, padded_length
+from .audio import LONGEST, SAMPLE_RATE, padded_length
 from .errors import SuiteError
 from .model_folder import FeatureExtractor, hub_error
 
@@ -58,16 +58,19 @@ def open_dataset(which: str, dataset_path: str | None = None, limit: int | None 
     """
     split = SPLITS[which]
     if dataset_path is None:
-        return HubDataset(split.hub_id, split, limit)
+        return HubDataset(split.hub_id, split, None, limit)
     root = Path(dataset_path)
     if not root.is_dir():
         raise SuiteError(f"{root}: expected a LibriSpeech folder, found none; see --dataset_path")
     for folder in (root / split.folder, root / "LibriSpeech" / split.folder):
         if folder.is_dir():
             return LibriSpeechTree(folder, limit)
-    if any(root.rglob("*.parquet")):
-        return HubDataset(str(root), split, limit)
-    raise SuiteError(f"{root}: expected a folder {split.folder} or the hub's parquet files in it, found neither")
+    if files := local_files(root, split):
+        return HubDataset(str(root), split, files, limit)
+    raise SuiteError(
+        f"{root}: expected a folder {split.folder}, or the hub's parquet files as in {split.hub_config}/"
+        f"{split.hub_split}/0000.parquet, found neither; see --dataset_path"
+    )
 
 
 class LibriSpeechTree:
@@ -99,17 +102,18 @@ class LibriSpeechTree:
 
 
 class HubDataset:
-    """A data set with the hub's columns `audio`, `text` and `id`, by hub id or from a local copy of its files."""
+    """A data set with the hub's columns audio, text and id, from local parquet `files` or those of hub id `name`."""
 
-    def __init__(self, name: str, split: Split, limit: int | None = None) -> None:
+    def __init__(self, name: str, split: Split, files: Sequence[str] | None, limit: int | None = None) -> None:
         if not sys.stderr.isatty():
             os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
         import datasets
 
         try:
-            table = datasets.load_dataset(name, split.hub_config, split=split.hub_split)
+            data_files = {split.hub_split: list(files or hub_files(name, split))}
+            table = datasets.load_dataset("parquet", data_files=data_files, split=split.hub_split)
         except Exception as error:  # the hub client raises its own, its HTTP library's and the system's errors
-            if Path(name).is_dir():
+            if files:
                 reason = " ".join(str(error).split())[:300]
                 raise SuiteError(f"{name}: cannot be read as a copy of the hub's data set ({reason})") from None
             raise hub_error(f"{name} ({split.hub_config}, {split.hub_split})", error, "--dataset_path") from None
@@ -129,6 +133,27 @@ class HubDataset:
         audio: dict[str, Any] = self._table[index]["audio"]
         source = io.BytesIO(audio["bytes"]) if audio["bytes"] is not None else Path(audio["path"])
         return _decode(source, self.ids[index])
+
+
+def local_files(root: Path, split: Split) -> list[str]:
+    """The split's parquet files in a copy of the hub's: <config>/<split>/*.parquet or <config>/<split>-*.parquet."""
+    return [
+        str(path)
+        for path in _find(root, ".parquet")
+        if split.hub_config in path.relative_to(root).parts[:-1]
+        and (split.hub_split == path.parent.name or path.name.startswith(f"{split.hub_split}-"))
+    ]
+
+
+def hub_files(name: str, split: Split) -> Sequence[str]:
+    """The addresses of the split's parquet files on the hub.
+
+    Loaded by the name of the data set, every split would be fetched, and training's are a hundred times larger
+    (github.com/huggingface/datasets/issues/7554).
+    """
+    import datasets
+
+    return datasets.load_dataset_builder(name, split.hub_config).config.data_files[split.hub_split]
 
 
 class ModelInput(NamedTuple):
@@ -190,6 +215,8 @@ def _decode(source: Path | BinaryIO, name: str) -> np.ndarray:
     try:
         with soundfile.SoundFile(source) as file:
             rate, channels, num_samples = file.samplerate, file.channels, file.frames
+            if num_samples > LONGEST:  # a damaged header, or that of an encoder that did not know
+                raise SuiteError(f"{name}: its header says {num_samples} samples, an hour has {LONGEST}; convert it")
             if (rate, channels) != (SAMPLE_RATE, 1):
                 raise SuiteError(
                     f"{name}: expected {SAMPLE_RATE} Hz mono, found {rate} Hz with {channels} channels; convert it"

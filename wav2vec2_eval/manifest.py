@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The two text files that describe preprocessed data: `bin_file.info` and `utterances.tsv`.
+"""The text files that describe preprocessed data: `bin_file.info` and `utterances.tsv`, beside `padding_lens.txt`.
 
 `bin_file.info` has one line per model input of each utterance, `0 ./pre_data/clean/0.bin (1,160000)`: key, path, shape.
 An utterance's lines share its key and stand in the model's input order. `utterances.tsv` has one line per utterance:
@@ -17,11 +17,12 @@ from .errors import SuiteError
 
 MANIFEST_NAME = "bin_file.info"
 UTTERANCES_NAME = "utterances.tsv"
+GEARS_NAME = "padding_lens.txt"
 
 # A key becomes a file name, so it must be a plain name that cannot climb out of the results folder.
 _KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _LINE = re.compile(r"(?P<key>\S+) +(?P<path>\S.*?) +\((?P<shape>[^()]*)\)")
-_SHAPE = re.compile(r"\s*[1-9]\d*\s*(,\s*[1-9]\d*\s*)*,?\s*", re.ASCII)
+_SHAPE = re.compile(r"\s*[1-9]\d{0,17}\s*(,\s*[1-9]\d{0,17}\s*)*,?\s*", re.ASCII)
 
 
 class Entry(NamedTuple):
@@ -80,7 +81,7 @@ def read_manifest(path: Path) -> dict[str, list[Entry]]:
         elif beside.exists() and not beside.samefile(entry.path):
             raise SuiteError(
                 f"{path}, line {number}: {entry.path} is there from the current folder, and another file of that name "
-                f"beside the manifest; run from the folder that the paths start from"
+                f"beside the manifest; remove or rename the one that is not meant"
             )
         utterances.setdefault(entry.key, []).append(entry)
     if not utterances:

@@ -86,7 +86,10 @@ def feature_extractor(model: str) -> FeatureExtractor:
         raise SuiteError(
             f"{model}: expected a Wav2Vec2FeatureExtractor at {audio.SAMPLE_RATE} Hz, found {kind} at {rate} Hz"
         )
-    return FeatureExtractor(bool(config.get("do_normalize", True)), float(config.get("padding_value", 0.0)))
+    padding_value = config.get("padding_value", 0.0)
+    if not isinstance(padding_value, (int, float)):
+        raise SuiteError(f"{model}: expected a number as padding_value of the feature extractor, found {padding_value}")
+    return FeatureExtractor(bool(config.get("do_normalize", True)), float(padding_value))
 
 
 def symbols(model: str) -> Symbols:

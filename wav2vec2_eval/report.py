@@ -62,18 +62,26 @@ def describe(folder: Path) -> dict[str, Any]:
     run = folders.read_run(folder)
     if run is None:
         raise SuiteError(f"{folder}: expected a {folders.RUN_NAME} in it, found none; run the inference first")
-    data = run.get("data") or {}
-    return {
-        "model": run.get("model"),
-        "data set": f"{data.get('which_dataset')}, from {data.get('dataset_path') or 'the hub'}, "
-        f"{'padded to gears' if data.get('padded') else 'not padded'}"
-        f"{' with attention mask' if data.get('attention_mask') else ''}",
-        "engine": run.get("engine"),
-        "device": run.get("device"),
-        "precision": run.get("precision"),
-        "threads": run.get("num_threads"),
-        "warm-up": run.get("warm_up"),
+    data = run.get("data")
+    described = "not known"
+    if data:
+        described = (
+            f"{data.get('which_dataset')}, from {data.get('dataset_path') or 'the hub'}, "
+            f"{'padded to gears' if data.get('padded') else 'not padded'}"
+            f"{' with attention mask' if data.get('attention_mask') else ''}"
+        )
+    named = {
+        "model": "model",
+        "engine": "engine",
+        "device": "device",
+        "precision": "precision",
+        "threads": "num_threads",
+        "utterances at a time": "batch_size",
+        "warm-up": "warm_up",
+        "resumed": "resumed",  # then the times are of several runs, each with a cold start
     }
+    found = {name: run[key] for name, key in named.items() if run.get(key) is not None}
+    return {"data set": described, **found}
 
 
 def versions() -> str:

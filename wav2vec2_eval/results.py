@@ -26,7 +26,7 @@ RESULTS_NAME = "results.tsv"
 _COPIES = (manifest.MANIFEST_NAME, manifest.UTTERANCES_NAME)
 WER_NAME = "wer.txt"
 SCORES_NAME = "utterance_scores.tsv"
-_TENSOR_NAME = re.compile(r"(?P<key>.+)\.(?P<output>\d+)\.(?P<type>bin|npy)")
+TENSOR_NAME = re.compile(r"(?P<key>.+)\.(?P<output>\d+)\.(?P<type>bin|npy)")
 _OUTPUT = re.compile(r"(?P<dtype>\w+) \((?P<shape>[\d,]+)\)", re.ASCII)
 
 
@@ -73,7 +73,7 @@ def own_names(folder: Path) -> Callable[[str], bool]:
     others = {RESULTS_NAME, INFER_TIME_NAME, *_COPIES, *_scoring_names(folder)}
 
     def is_own(name: str) -> bool:
-        match = _TENSOR_NAME.fullmatch(name)
+        match = TENSOR_NAME.fullmatch(name)
         return name in others or bool(match and match["key"] in keys)
 
     return is_own
@@ -114,6 +114,7 @@ def begin(
     run = folders.read_run(folder) or {"script": script}
     if resume and run.keys() > {"script"}:
         kept = _keep_whole_results(folder, run, conditions, inputs)
+        folders.write_run(folder, **{**run, **conditions, "resumed": True})
         _write_copies(folder, inputs, references)
         return kept
     # A killed run must leave what the next one recognises as its own: the mark first, and the copies, which name the
@@ -148,7 +149,7 @@ def _keep_whole_results(
     (folder / INFER_TIME_NAME).unlink(missing_ok=True)
     stale = () if len(kept) == len(inputs) else _scoring_names(folder)
     for path in folder.iterdir():
-        match = _TENSOR_NAME.fullmatch(path.name.removesuffix(tensors.TEMPORARY_SUFFIX))
+        match = TENSOR_NAME.fullmatch(path.name.removesuffix(tensors.TEMPORARY_SUFFIX))
         if path.name.endswith(tensors.TEMPORARY_SUFFIX) or path.name in stale or (match and match["key"] not in kept):
             path.unlink()
     lines = (_format_finished(key, item) for key, item in kept.items())
@@ -192,6 +193,8 @@ def read_finished(folder: Path) -> dict[str, Finished]:
             pure_ms, wall_ms = map(float, fields[:2])
             device_ms = None if fields[2] == "-" else float(fields[2])
             outputs = tuple(map(_parse_output, fields[3:]))
+            if not outputs:
+                raise ValueError(line)
         except (ValueError, IndexError):
             raise SuiteError(
                 f"{path}, line {number}: not a line of a results journal; run pyacl_infer.py again"
@@ -246,7 +249,7 @@ def _guess_output(folder: Path, utterance: manifest.Utterance, num_symbols: int)
 
 def result_keys(folder: Path) -> dict[str, None]:
     """The keys of all tensor files in `folder`, in no particular order."""
-    matches = (_TENSOR_NAME.fullmatch(path.name) for path in folder.iterdir())
+    matches = (TENSOR_NAME.fullmatch(path.name) for path in folder.iterdir())
     return {match["key"]: None for match in matches if match}
 
 

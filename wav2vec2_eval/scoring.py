@@ -3,24 +3,23 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jiwer
 
 from . import folders
 from .errors import SuiteError
-from .manifest import MANIFEST_NAME, UTTERANCES_NAME, Utterance, check_same_keys
-from .results import RESULTS_NAME, SCORES_NAME, WER_NAME
+from .manifest import GEARS_NAME, MANIFEST_NAME, UTTERANCES_NAME, Utterance, check_same_keys
+from .results import RESULTS_NAME, SCORES_NAME, TENSOR_NAME, WER_NAME
 from .tensors import write_text
 from .timing import INFER_TIME_NAME
 
 # What the suite calls its other files.
 RESERVED_NAMES = (
     *(WER_NAME, SCORES_NAME, RESULTS_NAME, MANIFEST_NAME, UTTERANCES_NAME, INFER_TIME_NAME),
-    *(folders.RUN_NAME, "padding_lens.txt"),
+    *(folders.RUN_NAME, GEARS_NAME),
 )
 
 
@@ -78,39 +77,52 @@ def format_wer(score: WordErrors) -> str:
 def check_output(transcriptions_path: Path, script: str, scored: Path | None = None) -> None:
     """Raise SuiteError unless the transcriptions and the files beside them may be written; makes their folder.
 
-    They may go into a new or empty folder, into one that `script` wrote into before, and beside the results that are
-    `scored`. The folder is marked by its run.json, so that no file of anybody else is replaced.
+    They may go into a new folder, into one that `script` wrote into before, and beside the results that are `scored`.
+    They replace those that the folder's run.json tells of, and no others.
     """
     folder, name = transcriptions_path.parent, transcriptions_path.name
-    beside_results = scored is not None and folder.exists() and folder.samefile(scored)
     if transcriptions_path.is_dir():
         raise SuiteError(f"{transcriptions_path}: expected the name of a file to write, found a folder")
-    if name in RESERVED_NAMES or re.fullmatch(r".+\.\d+\.(bin|npy)", name):
+    if name in RESERVED_NAMES or TENSOR_NAME.fullmatch(name):
         raise SuiteError(
             f"{transcriptions_path}: this name has another meaning here; choose one like transcriptions.txt"
         )
-    if not beside_results and folders.check_not_owned_by_another(folder, script) is None:
-        present = [path for path in (transcriptions_path, folder / WER_NAME, folder / SCORES_NAME) if path.exists()]
-        if present:
+    written = [name, WER_NAME, SCORES_NAME]
+    if scored is None:
+        written.append(INFER_TIME_NAME)
+    if not (scored is not None and folder.exists() and folder.samefile(scored)):
+        folders.check_not_owned_by_another(folder, script)
+    recorded = (folders.read_run(folder) or {}).get("transcriptions")
+    own = {recorded, WER_NAME, SCORES_NAME, INFER_TIME_NAME} if recorded else set()
+    for present in written:
+        if present not in own and (folder / present).exists():
             raise SuiteError(
-                f"{present[0]}: {script} did not write this file, and would replace it; choose another folder"
+                f"{folder / present}: {script} did not write this file, and would replace it; choose another folder"
             )
     folder.mkdir(parents=True, exist_ok=True)
-    run = folders.read_run(folder) or {}
-    if run or not beside_results:
-        folders.write_run(folder, **{"script": script, **run, "transcriptions": name})
 
 
-def report(transcriptions_path: Path, utterances: Mapping[str, Utterance], hypotheses: Mapping[str, str]) -> WordErrors:
+def report(
+    transcriptions_path: Path,
+    utterances: Mapping[str, Utterance],
+    hypotheses: Mapping[str, str],
+    script: str,
+    conditions: Mapping[str, Any] | None = None,
+) -> WordErrors:
     """Score, write the transcriptions with `wer.txt` and `utterance_scores.tsv` beside them, and print the result.
 
-    Nothing is written unless every utterance has its hypothesis. `check_output` comes first.
+    `run.json` gets the `conditions` and the name of the transcriptions; those of an earlier name are removed. Nothing
+    is written unless every utterance has its hypothesis. `check_output` comes first.
     """
     scores = word_errors({key: utterance.text for key, utterance in utterances.items()}, hypotheses)
     score = total(scores)
 
-    folder = transcriptions_path.parent
+    folder, name = transcriptions_path.parent, transcriptions_path.name
     (folder / WER_NAME).unlink(missing_ok=True)  # it comes last, and stands for the others
+    run = folders.read_run(folder) or {"script": script}
+    if run.get("transcriptions", name) != name:
+        (folder / run["transcriptions"]).unlink(missing_ok=True)
+    folders.write_run(folder, **{**run, **(conditions or {}), "transcriptions": name})
     write_text(transcriptions_path, "".join(f"{hypotheses[key]}\n" for key in utterances))
     write_text(folder / SCORES_NAME, _format_scores(utterances, hypotheses, scores))
     write_text(folder / WER_NAME, format_wer(score))

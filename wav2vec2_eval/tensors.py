@@ -7,6 +7,7 @@ and then renamed, so that a file with its final name is complete even after kill
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -47,7 +48,7 @@ def parse_dtypes(text: str) -> tuple[np.dtype, ...]:
 
 def check_size(path: Path, shape: tuple[int, ...], dtype: np.dtype, advice: str) -> None:
     """Raise SuiteError unless the raw file `path` has exactly the bytes of `shape` and `dtype`."""
-    expected = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    expected = math.prod(shape) * dtype.itemsize
     try:
         found = path.stat().st_size
     except FileNotFoundError:
@@ -68,7 +69,7 @@ def read_npy(path: Path, advice: str = "write it again") -> np.ndarray:
         return np.load(path, allow_pickle=False)
     except FileNotFoundError:
         raise SuiteError(f"{path}: no such file; {advice}") from None
-    except (ValueError, EOFError) as error:
+    except Exception as error:  # what NumPy's parsers make of a damaged header has no common base
         raise SuiteError(f"{path}: expected a whole .npy tensor, found: {error}; {advice}") from None
 
 

@@ -75,35 +75,38 @@ def summarise(
 ) -> dict[str, float]:
     """The figures of `infer_time.txt` by their labels, times in milliseconds.
 
-    The first `workspace` inferences are warm-up: they count in the totals, and in nothing after those.
-    `lengths_s`, the utterances' true lengths in seconds, adds RTFx, seconds of audio per second of computing.
+    The first `workspace` inferences are warm-up: they count in what is called total, in the two averages that do not
+    say "after workspace", and in nothing else. `lengths_s`, the utterances' true lengths in seconds, adds RTFx, seconds
+    of audio per second of computing, and wall RTFx, per second of waiting.
     """
     check_workspace(workspace, len(latencies))
     pure = [latency.pure_ms for latency in latencies]
     timed = pure[workspace:]
     average = sum(timed) / len(timed)
-    wall_ms = sum(latency.wall_ms for latency in latencies)
+    wall = [latency.wall_ms for latency in latencies]
+    timed_wall = wall[workspace:]
     figures = {
         "total infer num": len(pure),
         "total pure infer time(ms)": sum(pure),
         "average pure infer time(ms)": sum(pure) / len(pure),
         "average pure infer time after workspace(ms)": average,
-        "average infer time(ms)": wall_ms / len(pure),
+        "average infer time(ms)": sum(wall) / len(wall),
         "min pure infer time(ms)": min(timed),
         "p50 pure infer time(ms)": percentile(timed, 50),
         "p90 pure infer time(ms)": percentile(timed, 90),
         "p99 pure infer time(ms)": percentile(timed, 99),
         "max pure infer time(ms)": max(timed),
         "throughput(utterances/s)": 1000 / average,
+        "wall throughput(utterances/s)": 1000 * len(timed_wall) / sum(timed_wall),
     }
     device = [latency.device_ms for latency in latencies[workspace:] if latency.device_ms is not None]
     if len(device) == len(timed):
         figures["average device time(ms)"] = sum(device) / len(device)
         figures["p99 device time(ms)"] = percentile(device, 99)
     if lengths_s is not None:
-        figures["audio(s)"] = sum(lengths_s)
+        figures["total audio(s)"] = sum(lengths_s)
         figures["RTFx"] = 1000 * sum(lengths_s[workspace:]) / sum(timed)
-        figures["wall RTFx"] = 1000 * sum(lengths_s) / wall_ms
+        figures["wall RTFx"] = 1000 * sum(lengths_s[workspace:]) / sum(timed_wall)
     return figures
 
 

@@ -57,7 +57,9 @@ def main() -> int:
         for command, folder in ((suite, "engines_suite"), (pytorch, "engines_pytorch")):
             script(*command, cwd=cwd)
             rounds[-1].append(parse_figures((cwd / folder / INFER_TIME_NAME).read_text()))
-    print(f"{args.count} utterances, {rounds[0][1]['audio(s)']:.0f} s of audio, medians of {args.rounds} rounds\n")
+    print(
+        f"{args.count} utterances, {rounds[0][1]['total audio(s)']:.0f} s of audio, medians of {args.rounds} rounds\n"
+    )
     for name, figures in zip(NAMES, zip(*rounds)):
         latencies = [each[LATENCY] for each in figures]
         spread = ", ".join(f"{latency:.0f}" for latency in latencies)
