@@ -61,10 +61,11 @@ def check_supported(model: Wav2Vec2ForCTC, name: str, attention_mask: bool) -> N
         )
     if attention_mask:  # padding becomes the blank of config.json, and decoding drops that of the tokenizer
         known, blank = symbols(name), model.config.pad_token_id
-        if known.table[blank] != known.blank:
+        symbol = dict(enumerate(known.table)).get(blank, "no symbol")
+        if symbol != known.blank:
             raise SuiteError(
-                f"{name}: pad_token_id in config.json is {blank}, which is {known.table[blank]!r}, but the tokenizer's "
-                f"pad_token is {known.blank!r}; --attention_mask needs them to be the same"
+                f"{name}: pad_token_id in config.json is {blank}, which is {symbol!r}, but the tokenizer's pad_token "
+                f"is {known.blank!r}; --attention_mask needs them to be the same"
             )
 
 

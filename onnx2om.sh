@@ -58,8 +58,9 @@ while (($#)); do
         fi
         [[ -f $file ]] || fail 2 "--gears_from: expected a file with one length per line, found no file '$file'"
         gears=$(tr -d '\r' <"$file")
-        wrong=$(grep -m 1 -vxE '[1-9][0-9]*' <<<"$gears" || true)
-        [[ -n $gears && -z $wrong ]] || fail 2 "--gears_from: expected one whole number per line in $file, found '$wrong'"
+        if wrong=$(grep -m 1 -vxE '[1-9][0-9]*' <<<"$gears"); then
+            fail 2 "--gears_from: expected one whole number per line in $file, found '$wrong'"
+        fi
         gears=$(sort -nu <<<"$gears")
         ;;
     *) atc_options+=("$1") ;;

@@ -151,6 +151,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     device, synchronize = open_device(args.device)
     torch.set_num_threads(args.num_threads)
     model = load(args.model_name_or_path, args.dtype, device)
+    folder.mkdir(parents=True, exist_ok=True)  # now, and not after hours of inference
 
     inputs = (librispeech.model_input(dataset, index, extractor, args.gears) for index in range(len(dataset.ids)))
     utterances, transcripts, latencies = {}, {}, []
@@ -161,7 +162,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         transcripts[key] = ctc.greedy_decode(logits, symbols, dataset.ids[index])
         latencies.append(latency)
 
-    (folder / INFER_TIME_NAME).unlink(missing_ok=True)  # it comes last, and stands for a finished run
     scoring.report(args.pred_res_save_path, utterances, transcripts, SCRIPT, conditions(args, device, warm_up))
     lengths_s = [utterance.num_samples / audio.SAMPLE_RATE for utterance in utterances.values()]
     figures = summarise(latencies, warm_up, lengths_s)

@@ -44,15 +44,15 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         type=cli.boolean,
         default=True,
         metavar="BOOL",
-        help="True: read the host clock without synchronising; False: synchronise the device before each reading",
+        help="True: do not synchronise for the sake of the clock; False: synchronise the device before each reading",
     )
     option(
         "--sync_infer",
         type=cli.boolean,
         default=True,
         metavar="BOOL",
-        help="NPU: True executes and waits; False keeps two utterances queued, each timed by the device's own events; "
-        "no difference on the CPU",
+        help="NPU: True executes and waits, timed by the host; False keeps two utterances queued, timed by the "
+        "device's events (with --cpu_run=False one, timed by the host); no difference on the CPU",
     )
     cli.add_workspace_option(parser, default=0)
     option("--input_info_file_path", required=True, type=Path, metavar="FILE", help="manifest from preprocess.py")

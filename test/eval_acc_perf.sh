@@ -74,6 +74,8 @@ done
     fail "--which_dataset: expected validation, clean or other, found '$which_dataset'"
 [[ -z $max_wer || $max_wer =~ ^[0-9]+(\.[0-9]+)?$ ]] || fail "--max_wer: expected a number like 0.04, found '$max_wer'"
 
+if [[ -f $gears ]]; then gears=$(realpath -- "$gears"); fi
+
 if [[ -n $demo ]]; then
     ((${#dataset[@]} + ${#model[@]} == 0)) || fail "--demo has a data set and a model of its own; give no other"
     dataset=("--dataset_path=$root/test/demo/LibriSpeech")
@@ -164,6 +166,6 @@ PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}" "$python" -m wav2vec2_eval.report 
 if [[ -n $demo ]]; then
     echo
     echo "Synthetic speech and a small model: the figures show that the suite works, not how well wav2vec2 does."
-    echo "All files are in $PWD. Five of the utterances, reference / hypothesis:"
+    echo "All files are in $PWD. Some of the utterances, reference / hypothesis:"
     awk -F '\t' 'NR % 10 == 3 && ++shown <= 5 { print "  " $8 " / " $9 }' "$results/utterance_scores.tsv"
 fi

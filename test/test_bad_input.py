@@ -212,6 +212,11 @@ CASES: dict[str, tuple[Change, tuple[str, ...], str]] = {
         (*EXPORT, "--model_name_or_path=./model", "--attention_mask"),
         "pad_token_id in config.json is 4, which is '|', but the tokenizer's pad_token is '<pad>'",
     ),
+    "a mask without a blank": (
+        rewrite("model/config.json", '"pad_token_id": 0', '"pad_token_id": null'),
+        (*EXPORT, "--model_name_or_path=./model", "--attention_mask"),
+        "pad_token_id in config.json is None, which is 'no symbol'",
+    ),
     # pyacl_infer.py
     "code in the shape column": (
         rewrite("pre_data/clean/bin_file.info", "(1,40000)", "(__import__('os').remove('model'))"),
@@ -285,6 +290,19 @@ CASES: dict[str, tuple[Change, tuple[str, ...], str]] = {
         "did not write (thesis.txt); choose another folder",
     ),
     "a foreign tensor in the results": (create("om_infer_res_clean/best.0.bin"), INFER, "did not write (best.0.bin)"),
+    "foreign scores in the results": (
+        lambda root: (
+            [(root / "om_infer_res_clean" / name).unlink() for name in ("transcriptions.txt", "utterance_scores.tsv")],
+            rewrite("om_infer_res_clean/run.json", '"transcriptions"', '"not recorded"')(root),
+        ),
+        INFER,
+        "did not write (wer.txt)",
+    ),
+    "a length of too many digits": (
+        rewrite("pre_data/clean/utterances.tsv", "\t33361\t", f"\t{'9' * 5000}\t"),
+        INFER,
+        "utterances.tsv, line 1: expected a new key",
+    ),
     "results folder without our mark": (
         remove("om_infer_res_clean/run.json"),
         INFER,

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import argparse
 import signal
+import sys
 
 import pytest
 
@@ -97,3 +98,20 @@ def test_how_a_script_ends(capsys, error, status, message):
 
 def test_success(capsys):
     assert run(lambda _argv: 0, capsys) == (0, "")
+
+
+@pytest.mark.parametrize("main", [lambda _argv: 0, raising(SuiteError("x"))])
+def test_ctrl_c_when_all_is_done_changes_nothing(main, monkeypatch, capsys):
+    leave = sys.exit
+
+    def interrupted_exit(status):
+        signal.raise_signal(signal.SIGINT)
+        leave(status)
+
+    monkeypatch.setattr(sys, "exit", interrupted_exit)
+    assert run(main, capsys)[0] in (0, 2)
+
+
+def test_a_second_ctrl_c_does_not_disturb_the_answer_to_the_first(monkeypatch, capsys):
+    monkeypatch.setattr("builtins.print", lambda *_, **__: signal.raise_signal(signal.SIGINT))
+    assert run(raising(KeyboardInterrupt()), capsys)[0] == 130

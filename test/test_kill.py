@@ -10,9 +10,12 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from wav2vec2_eval import manifest
+import preprocess
+from wav2vec2_eval import folders, librispeech, manifest
+from wav2vec2_eval.errors import SuiteError
 
 from conftest import ROOT, noise, run_ok, wait_until, write_utterance
 
@@ -165,17 +168,22 @@ def test_pyacl_infer_over_an_earlier_run(data, chain, tmp_path):
 
 
 @pytest.mark.parametrize("what", ["notes.txt", "sub/notes.txt"])
-def test_what_comes_into_the_folder_meanwhile_is_kept(data, tmp_path, what):
+def test_what_comes_into_the_folder_meanwhile_is_kept(data, tmp_path, monkeypatch, what):
     """Over a whole data set of an earlier run, which stays whole, too."""
-    options = ("--pre_data_save_path=./pre", "--num_workers=1", *data)
-    run_ok("preprocess.py", *options, "--gears=none", cwd=tmp_path)
     folder = tmp_path / "pre"
+    options = [f"--pre_data_save_path={folder}", "--num_workers=1", *data]
+    preprocess.main([*options, "--gears=none"])
     before = files(folder)
-    process = start("preprocess.py", *options, cwd=tmp_path)
-    wait_until((folder / ".partial").exists, process)
-    (folder / what).parent.mkdir(exist_ok=True)
-    (folder / what).write_text("mine")
-    assert process.wait() == 2
+    utterance = preprocess.preprocess_utterance
+
+    def preprocess_and_drop(job, index):
+        (folder / what).parent.mkdir(exist_ok=True)
+        (folder / what).write_text("mine")
+        return utterance(job, index)
+
+    monkeypatch.setattr(preprocess, "preprocess_utterance", preprocess_and_drop)
+    with pytest.raises(SuiteError, match=r"holds files that preprocess\.py did not write"):
+        preprocess.main(options)
     assert (folder / what).read_text() == "mine"
     assert {name: content for name, content in files(folder).items() if name != what} == before
 
@@ -221,6 +229,56 @@ def test_an_interrupted_preprocess_says_so_in_one_line(data, tmp_path, started, 
     else:
         assert (process.returncode, stderr) == (130, "preprocess.py: interrupted\n")
         assert not folder.exists()
+
+
+def slow_extractor(waveform: np.ndarray, length: int) -> np.ndarray:
+    time.sleep(0.05)
+    return np.zeros((1, length), np.float32)
+
+
+def test_ctrl_c_does_not_wait_for_the_whole_data_set(data, tmp_path):
+    dataset = librispeech.open_dataset("clean", data[1].partition("=")[2])
+    job = preprocess.Job(dataset, slow_extractor, None, False, tmp_path)
+    results = preprocess.preprocess_all(job, 2)
+    next(results)
+    signal.raise_signal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        list(results)
+    assert count(tmp_path, "*.bin") < UTTERANCES
+
+
+def interrupt_before(monkeypatch, module, name: str) -> None:
+    """Have SIGINT come before every call of a module's function."""
+    function = getattr(module, name)
+
+    def interrupted(*arguments):
+        signal.raise_signal(signal.SIGINT)
+        return function(*arguments)
+
+    monkeypatch.setattr(module, name, interrupted)
+
+
+def test_ctrl_c_while_files_are_moved_leaves_a_whole_data_set(data, tmp_path, monkeypatch):
+    options = ["--num_workers=1", "--limit=3", *data]
+    preprocess.main([f"--pre_data_save_path={tmp_path / 'whole'}", *options])
+    interrupt_before(monkeypatch, manifest, "format_line")  # when the old data are gone, and the manifest is not there
+    with pytest.raises(KeyboardInterrupt):
+        preprocess.main([f"--pre_data_save_path={tmp_path / 'pre'}", *options])
+    left, whole = files(tmp_path / "pre"), files(tmp_path / "whole")
+    assert left.keys() == whole.keys()
+    assert {name for name in left if left[name] != whole[name]} == {manifest.MANIFEST_NAME}  # the path is another
+
+
+def test_ctrl_c_while_a_failed_run_is_cleared_away_leaves_nothing(tmp_path, monkeypatch):
+    folder = tmp_path / "pre"
+    with (
+        pytest.raises(KeyboardInterrupt),
+        folders.locked(folder),
+        folders.staging(folder, "preprocess.py", ".partial") as staging,
+    ):
+        (staging / "0.bin").touch()
+        interrupt_before(monkeypatch, folders, "_remove")
+    assert not folder.exists()
 
 
 def test_a_background_job_is_deaf_to_ctrl_c(data, tmp_path):

@@ -96,7 +96,8 @@ def test_gears_in_use(host, form, lines, shape, dims):
         (["Ascend310P3", "--gears_from"], {}, 2, "found no file ''"),
         (["Ascend310P3", "--gears_from=bin/atc"], {}, 2, "bin/atc, found '#!/bin/bash'"),
         (["Ascend310P3", "--gears_from=some.txt"], {}, 2, "found '20000 x'"),
-        (["Ascend310P3", "--gears_from=empty.txt"], {}, 2, "expected one whole number per line in empty.txt"),
+        (["Ascend310P3", "--gears_from=empty.txt"], {}, 2, "expected one whole number per line in empty.txt, found ''"),
+        (["Ascend310P3", "--gears_from=gap.txt"], {}, 2, "expected one whole number per line in gap.txt, found ''"),
         (["Ascend310P3"], {"ATC_DOES": "fail"}, 1, "atc failed with status 255"),
         (["Ascend310P3"], {"ATC_DOES": "nothing"}, 1, "wrote no ./models/wav2vec2-base-960h.om"),
         (["Ascend310P3"], {"ATC_DOES": "dynamic"}, 1, "a model of dynamic shape instead of gears"),
@@ -105,6 +106,7 @@ def test_gears_in_use(host, form, lines, shape, dims):
 def test_errors(host, options, environment, status, message):
     (host / "some.txt").write_text("20000\n20000 x\n")
     (host / "empty.txt").write_text("")
+    (host / "gap.txt").write_text("10000\n\n20000\n")
     done = run(host, *options, **environment)
     assert (done.returncode, done.stderr.count("\n")) == (status, 1), done.stderr
     assert done.stderr.startswith("onnx2om.sh: error: ")

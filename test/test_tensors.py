@@ -66,6 +66,10 @@ def test_read_npy_refuses_cut_files_and_pickles(tmp_path):
         path.write_bytes(content)
         with pytest.raises(SuiteError, match=r"expected a whole \.npy"):
             tensors.read_npy(path)
+    with path.open("wb") as file:
+        np.savez(file, np.zeros(100))
+    with pytest.raises(SuiteError, match="found: an archive"):
+        tensors.read_npy(path)
     np.save(path, np.array([{}], dtype=object), allow_pickle=True)
     with pytest.raises(SuiteError, match=r"expected a whole \.npy"):
         tensors.read_npy(path)

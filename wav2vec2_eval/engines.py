@@ -26,7 +26,10 @@ class TensorSpec(NamedTuple):
 
 
 class Result(NamedTuple):
-    """One inference: the outputs in model order, the host clock's time, and the device's own where there is one."""
+    """One inference: the outputs in model order, the execution's time, and the device's own reading where there is one.
+
+    `pure_ns` is read from the host's clock, except where several executions are in flight and only the device can tell.
+    """
 
     outputs: list[np.ndarray]
     pure_ns: int

@@ -22,6 +22,7 @@ GEARS_NAME = "padding_lens.txt"
 # A key becomes a file name, so it must be a plain name that cannot climb out of the results folder.
 _KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _LINE = re.compile(r"(?P<key>\S+) +(?P<path>\S.*?) +\((?P<shape>[^()]*)\)")
+_NUMBER = re.compile(r"\d{1,18}", re.ASCII)  # Python refuses to read numbers of thousands of digits
 _SHAPE = re.compile(r"\s*[1-9]\d{0,17}\s*(,\s*[1-9]\d{0,17}\s*)*,?\s*", re.ASCII)
 
 
@@ -101,7 +102,7 @@ def read_utterances(path: Path) -> dict[str, Utterance]:
     utterances: dict[str, Utterance] = {}
     for number, line in enumerate(_lines(path, "run preprocess.py and pyacl_infer.py first"), start=1):
         fields = line.split("\t")
-        if len(fields) != 4 or not fields[2].isdecimal() or fields[0] in utterances:
+        if len(fields) != 4 or not _NUMBER.fullmatch(fields[2]) or fields[0] in utterances:
             raise SuiteError(
                 f"{path}, line {number}: expected a new key, an id, a number of samples and a text with tabs between, "
                 f"found {line!r}"

@@ -319,10 +319,7 @@ class NpuEngine:
         return self
 
     def __exit__(self, exception_type: object, *_: object) -> None:
-        try:
-            failures = self._acl.release_all()
-        finally:
-            self._acl.release_all()  # nothing is left, unless a signal came before the first had begun
+        failures = self._acl.release_all()
         if failures and exception_type is None:
             raise failures[0]
 

@@ -158,9 +158,9 @@ def _keep_whole_results(
 
 
 def _scoring_names(folder: Path) -> set[str]:
-    """The files of postprocess.py, which may have been given another name for the transcriptions."""
-    transcriptions = (folders.read_run(folder) or {}).get("transcriptions", "transcriptions.txt")
-    return {transcriptions, WER_NAME, SCORES_NAME}
+    """The files of postprocess.py, which records the name of its transcriptions before it writes them."""
+    transcriptions = (folders.read_run(folder) or {}).get("transcriptions")
+    return {transcriptions, WER_NAME, SCORES_NAME} if transcriptions else set()
 
 
 def _write_copies(

@@ -75,7 +75,7 @@ def format_wer(score: WordErrors) -> str:
 
 
 def check_output(transcriptions_path: Path, script: str, scored: Path | None = None) -> None:
-    """Raise SuiteError unless the transcriptions and the files beside them may be written; makes their folder.
+    """Raise SuiteError unless the transcriptions and the files beside them may be written.
 
     They may go into a new folder, into one that `script` wrote into before, and beside the results that are `scored`.
     They replace those that the folder's run.json tells of, and no others.
@@ -99,7 +99,6 @@ def check_output(transcriptions_path: Path, script: str, scored: Path | None = N
             raise SuiteError(
                 f"{folder / present}: {script} did not write this file, and would replace it; choose another folder"
             )
-    folder.mkdir(parents=True, exist_ok=True)
 
 
 def report(
@@ -111,14 +110,18 @@ def report(
 ) -> WordErrors:
     """Score, write the transcriptions with `wer.txt` and `utterance_scores.tsv` beside them, and print the result.
 
-    `run.json` gets the `conditions` and the name of the transcriptions; those of an earlier name are removed. Nothing
-    is written unless every utterance has its hypothesis. `check_output` comes first.
+    `run.json` gets the name of the transcriptions, and the `conditions` of an inference whose times are still to come;
+    what an earlier run left is removed. Nothing is written or removed unless every utterance has its hypothesis.
+    `check_output` comes first.
     """
     scores = word_errors({key: utterance.text for key, utterance in utterances.items()}, hypotheses)
     score = total(scores)
 
     folder, name = transcriptions_path.parent, transcriptions_path.name
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / WER_NAME).unlink(missing_ok=True)  # it comes last, and stands for the others
+    if conditions:
+        (folder / INFER_TIME_NAME).unlink(missing_ok=True)
     run = folders.read_run(folder) or {"script": script}
     if run.get("transcriptions", name) != name:
         (folder / run["transcriptions"]).unlink(missing_ok=True)

@@ -66,7 +66,10 @@ def read_bin(path: Path, shape: tuple[int, ...], dtype: np.dtype, advice: str = 
 def read_npy(path: Path, advice: str = "write it again") -> np.ndarray:
     """Read a `.npy` tensor (never a pickle). Raises SuiteError if it is missing, cut short or something else."""
     try:
-        return np.load(path, allow_pickle=False)
+        array = np.load(path, allow_pickle=False)
+        if not isinstance(array, np.ndarray):
+            raise ValueError("an archive")
+        return array
     except FileNotFoundError:
         raise SuiteError(f"{path}: no such file; {advice}") from None
     except Exception as error:  # what NumPy's parsers make of a damaged header has no common base

@@ -75,29 +75,29 @@ def summarise(
 ) -> dict[str, float]:
     """The figures of `infer_time.txt` by their labels, times in milliseconds.
 
-    The first `workspace` inferences are warm-up: they count in what is called total, in the two averages that do not
-    say "after workspace", and in nothing else. `lengths_s`, the utterances' true lengths in seconds, adds RTFx, seconds
-    of audio per second of computing, and wall RTFx, per second of waiting.
+    The first `workspace` inferences are warm-up: they count in the totals, in the first two averages and in what is
+    called wall, and in nothing else. (An engine may hand over several results at once, so the wall time of a single one
+    means nothing.) `lengths_s`, the utterances' true lengths in seconds, adds RTFx, seconds of audio per second of
+    computing, and wall RTFx, per second of the whole run.
     """
     check_workspace(workspace, len(latencies))
     pure = [latency.pure_ms for latency in latencies]
     timed = pure[workspace:]
     average = sum(timed) / len(timed)
-    wall = [latency.wall_ms for latency in latencies]
-    timed_wall = wall[workspace:]
+    wall_ms = sum(latency.wall_ms for latency in latencies)
     figures = {
         "total infer num": len(pure),
         "total pure infer time(ms)": sum(pure),
         "average pure infer time(ms)": sum(pure) / len(pure),
         "average pure infer time after workspace(ms)": average,
-        "average infer time(ms)": sum(wall) / len(wall),
+        "average infer time(ms)": wall_ms / len(pure),
         "min pure infer time(ms)": min(timed),
         "p50 pure infer time(ms)": percentile(timed, 50),
         "p90 pure infer time(ms)": percentile(timed, 90),
         "p99 pure infer time(ms)": percentile(timed, 99),
         "max pure infer time(ms)": max(timed),
         "throughput(utterances/s)": 1000 / average,
-        "wall throughput(utterances/s)": 1000 * len(timed_wall) / sum(timed_wall),
+        "wall throughput(utterances/s)": 1000 * len(pure) / wall_ms,
     }
     device = [latency.device_ms for latency in latencies[workspace:] if latency.device_ms is not None]
     if len(device) == len(timed):
@@ -106,7 +106,7 @@ def summarise(
     if lengths_s is not None:
         figures["total audio(s)"] = sum(lengths_s)
         figures["RTFx"] = 1000 * sum(lengths_s[workspace:]) / sum(timed)
-        figures["wall RTFx"] = 1000 * sum(lengths_s[workspace:]) / sum(timed_wall)
+        figures["wall RTFx"] = 1000 * sum(lengths_s) / wall_ms
     return figures
 
 
