@@ -19,7 +19,7 @@ import soundfile
 
 from .audio import LONGEST, SAMPLE_RATE, padded_length
 from .errors import SuiteError
-from .model_folder import FeatureExtractor, hub_error
+from .model_folder import FeatureExtractor, hub_error, silence_hub
 
 
 class Split(NamedTuple):
@@ -153,6 +153,7 @@ def hub_files(name: str, split: Split) -> Sequence[str]:
     """
     import datasets
 
+    silence_hub()
     return datasets.load_dataset_builder(name, split.hub_config).config.data_files[split.hub_split]
 
 

@@ -59,6 +59,13 @@ def hub_error(what: str, error: Exception, local_option: str) -> SuiteError:
     )
 
 
+def silence_hub() -> None:
+    """Keep the hub client from logging each of its retries; what they end in, `hub_error` says."""
+    from huggingface_hub.utils import logging
+
+    logging.set_verbosity(logging.CRITICAL)
+
+
 def read_json(model: str, name: str, *, required: bool = True) -> dict[str, Any]:
     """Read one JSON file of the model. An optional file that does not exist reads as {}."""
     path = Path(model) / name if is_local(model) else _from_hub(model, name, required)
@@ -153,10 +160,10 @@ def _content(token: str | Mapping[str, Any] | None) -> str | None:
 
 
 def _from_hub(model: str, name: str, required: bool) -> Path | None:
-    os.environ.setdefault("HF_HUB_VERBOSITY", "critical")  # what it logs, the error below says
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError
 
+    silence_hub()
     try:
         return Path(hf_hub_download(model, name))
     except EntryNotFoundError as error:

@@ -10,7 +10,7 @@ import transformers
 from transformers import Wav2Vec2ForCTC
 
 from .errors import SuiteError
-from .model_folder import hub_error, is_local
+from .model_folder import hub_error, is_local, silence_hub
 
 
 def load_model(name: str, *, dtype: torch.dtype = torch.float32, attention: str = "sdpa") -> Wav2Vec2ForCTC:
@@ -20,6 +20,7 @@ def load_model(name: str, *, dtype: torch.dtype = torch.float32, attention: str 
     otherwise start with a random one).
     """
     local = is_local(name)
+    silence_hub()
     transformers.logging.set_verbosity_error()
     if not sys.stderr.isatty():
         transformers.logging.disable_progress_bar()
