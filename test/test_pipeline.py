@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import queue
+import signal
 import threading
 
 import pytest
@@ -74,3 +76,36 @@ def test_write_behind_raises_the_first_error_and_stores_nothing_after_it():
     with pytest.raises(OSError, match="disk full"), WriteBehind(store) as writer:
         put_all(writer)
     assert stored == [0, 1, 2]
+
+
+def use_read_ahead():
+    list(read_ahead(range(3)))
+
+
+def use_write_behind():
+    with WriteBehind(lambda item: None) as writer:
+        writer.put(1)
+
+
+@pytest.mark.parametrize(("method", "use"), [("get", use_read_ahead), ("put", use_write_behind)])
+def test_a_signal_waits_for_the_queue(monkeypatch, method, use):
+    """In the midst of the queue's code it could leave a lock held, and the other thread waiting for ever."""
+    function = getattr(queue.Queue, method)
+    began, ended = [], []
+
+    def interrupted(self, *arguments, **options):
+        here = threading.current_thread() is threading.main_thread()
+        if here:
+            began.append(method)
+            signal.raise_signal(signal.SIGINT)
+        try:
+            return function(self, *arguments, **options)
+        finally:
+            if here:
+                ended.append(method)
+
+    monkeypatch.setattr(queue.Queue, method, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        use()
+    assert began == ended != []
+    assert not {"read-ahead", "write-behind"} & {thread.name for thread in threading.enumerate()}

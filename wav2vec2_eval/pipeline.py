@@ -2,6 +2,9 @@
 """Keeping the engine busy: items are made ready ahead of it and results are stored behind it, each in one thread.
 
 Queues are short, so memory stays flat whatever the number of items.
+
+A signal in the midst of a queue's own code may leave its lock held, and the other thread waiting for ever. So signals
+wait while the main thread is in there: for one item, or at the end for what is still to be stored.
 """
 
 from __future__ import annotations
@@ -10,6 +13,8 @@ import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
+
+from .cli import signals_deferred
 
 T = TypeVar("T")
 
@@ -43,16 +48,22 @@ def read_ahead(items: Iterable[T], depth: int = 4) -> Iterator[T]:
             put((None, error))
 
     thread = threading.Thread(target=produce, name="read-ahead", daemon=True)
-    thread.start()
+    with signals_deferred():
+        thread.start()
     try:
-        while (entry := ready.get()) is not _END:
+        while True:
+            with signals_deferred():
+                entry = ready.get()
+            if entry is _END:
+                return
             item, error = entry
             if error is not None:
                 raise error
             yield item
     finally:
-        stopped.set()
-        thread.join()
+        with signals_deferred():
+            stopped.set()
+            thread.join()
 
 
 class WriteBehind:
@@ -69,17 +80,20 @@ class WriteBehind:
         self._thread = threading.Thread(target=self._run, name="write-behind", daemon=True)
 
     def __enter__(self) -> WriteBehind:
-        self._thread.start()
+        with signals_deferred():
+            self._thread.start()
         return self
 
     def put(self, *item: object) -> None:
         """Hand over one item; waits while `depth` items are waiting."""
         self._raise()
-        self._waiting.put(item)
+        with signals_deferred():
+            self._waiting.put(item)
 
     def __exit__(self, *exception: object) -> None:
-        self._waiting.put(_END)
-        self._thread.join()
+        with signals_deferred():
+            self._waiting.put(_END)
+            self._thread.join()
         if exception[0] is None:
             self._raise()
 
