@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -100,9 +101,10 @@ def infer(
 
     clock: dict[str, int] = {}
     start_ns = time.perf_counter_ns()
-    with torch.inference_mode():
-        # On a CPU, decoding ahead would take a core from the model.
-        for num_samples, samples in inputs if synchronize is None else pipeline.read_ahead(inputs):
+    # On a CPU, decoding ahead would take a core from the model.
+    ahead = nullcontext(inputs) if synchronize is None else closing(pipeline.read_ahead(inputs))
+    with torch.inference_mode(), ahead as ready:
+        for num_samples, samples in ready:
             waveform = torch.from_numpy(samples).to(model.device, model.dtype)
             with MeasureTime(clock, "pure_ns", cpu_run=synchronize is None, synchronize=synchronize):
                 logits = model(waveform).logits

@@ -123,9 +123,9 @@ def infer(
             arrays = (tensors.read_bin(entry.path, entry.shape, dtype) for entry, dtype in zip(entries, dtypes))
             yield [array.astype(spec.dtype, copy=False) for array, spec in zip(arrays, engine.inputs)]
 
-    with pipeline.WriteBehind(store) as writer:
+    with pipeline.WriteBehind(store) as writer, closing(pipeline.read_ahead(inputs())) as ahead:
         start_ns = time.perf_counter_ns()
-        for result, key in zip(engine.stream(pipeline.read_ahead(inputs())), utterances):
+        for result, key in zip(engine.stream(ahead), utterances):
             now_ns = time.perf_counter_ns()
             latency = timing.Latency(result.pure_ns / 1e6, (now_ns - start_ns) / 1e6, result.device_ms)
             writer.put(key, result.outputs, latency)

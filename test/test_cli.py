@@ -59,6 +59,14 @@ def test_signals_are_deferred_and_counted_once():
     assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
 
 
+def test_a_handler_that_python_does_not_know_is_left_alone(monkeypatch):
+    """As at the end of Python, when a forgotten generator is cleared away."""
+    monkeypatch.setattr(signal, "getsignal", lambda number: None)
+    monkeypatch.setattr(signal, "signal", lambda number, handler: pytest.fail("a handler was replaced"))
+    with cli.signals_deferred() as noted:
+        assert not noted
+
+
 def test_an_ignored_signal_stays_ignored():
     """As in a background job of a shell script: nothing may take it for an interruption."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import sys
+import threading
 from pathlib import Path
 
 import jiwer
@@ -313,6 +314,33 @@ def test_the_baseline_leaves_out_its_warm_up(chain, speech, model_folder, tmp_pa
     number, total_ms = figures["total infer num"], figures["total pure infer time(ms)"]
     timed_ms = figures["average pure infer time after workspace(ms)"] * (number - left_out)
     assert timed_ms == pytest.approx(total_ms) if left_out == 0 else timed_ms < total_ms
+
+
+def test_the_baseline_on_a_device_that_is_synchronised(speech, model_folder):
+    """As on a GPU: fenced around each forward pass, reading ahead, and the same logits."""
+    import torch
+
+    import pth_online_infer
+    from wav2vec2_eval import librispeech
+    from wav2vec2_eval import model_folder as models
+
+    dataset = librispeech.open_dataset("clean", str(speech))
+    extractor = models.feature_extractor(str(model_folder))
+    model = pth_online_infer.load(str(model_folder), "float32", torch.device("cpu"))
+
+    def inputs():
+        return (librispeech.model_input(dataset, index, extractor) for index in range(len(ORDER)))
+
+    calls = []
+    fenced = list(pth_online_infer.infer(model, inputs(), lambda: calls.append("synchronize")))
+    assert len(calls) == 2 * len(ORDER)
+    for ours, plain in zip(fenced, pth_online_infer.infer(model, inputs(), None), strict=True):
+        assert ours.num_samples == plain.num_samples
+        assert np.array_equal(ours.logits, plain.logits)
+    unfinished = pth_online_infer.infer(model, inputs(), lambda: None)
+    next(unfinished)
+    unfinished.close()
+    assert "read-ahead" not in [thread.name for thread in threading.enumerate()]
 
 
 def test_two_model_inputs(tmp_path):

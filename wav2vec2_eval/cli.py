@@ -172,7 +172,8 @@ def signals_deferred() -> Iterator[Sequence[int]]:
     before = {
         number: signal.signal(number, lambda n, _: noted.append(n))
         for number in (signal.SIGINT, signal.SIGTERM)
-        if signal.getsignal(number) != signal.SIG_IGN  # a job in the background stays deaf to Ctrl-C
+        # A job in the background stays deaf to Ctrl-C. None is the handler of others, or Python at its end.
+        if signal.getsignal(number) not in (signal.SIG_IGN, None)
     }
     try:
         yield noted
