@@ -115,9 +115,6 @@ def make_model(folder: Path, seed: int = 0, vocab_size: int = len(SYMBOLS), **op
     return folder
 
 
-Runner = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
 def run_script(
     name: str, *arguments: object, cwd: Path, environment: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:

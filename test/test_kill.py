@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,10 +32,15 @@ def data(tmp_path_factory, model_folder) -> tuple[str, ...]:
     return "--which_dataset=clean", f"--dataset_path={tree}", f"--model_name_or_path={model_folder}"
 
 
-def start(name: str, *options: str, cwd: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, str(ROOT / name), *options]
+def start(name: str, *options: str, cwd: Path, prefix: Sequence[str] = ()) -> subprocess.Popen[str]:
+    """Start a script, in a process group of its own; `communicate` gives what it says on stderr."""
     return subprocess.Popen(
-        command, cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        [*prefix, sys.executable, str(ROOT / name), *options],
+        cwd=cwd,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
 
 
@@ -189,13 +195,7 @@ def test_what_comes_into_the_folder_meanwhile_is_kept(data, tmp_path, monkeypatc
 
 
 def test_a_worker_that_is_killed_is_reported(data, tmp_path):
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "preprocess.py"), "--pre_data_save_path=./pre", "--num_workers=2", *data],
-        cwd=tmp_path,
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-    )
+    process = start("preprocess.py", "--pre_data_save_path=./pre", "--num_workers=2", *data, cwd=tmp_path)
     wait_until(lambda: count(tmp_path / "pre", ".partial/*.bin"), process)
     workers = [pid for pid in children(process) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
     os.kill(int(workers[0]), signal.SIGKILL)
@@ -210,14 +210,7 @@ def test_a_worker_that_is_killed_is_reported(data, tmp_path):
 @pytest.mark.parametrize("tensors", [0, 1, UTTERANCES // 2])
 def test_an_interrupted_preprocess_says_so_in_one_line(data, tmp_path, started, tensors):
     """Ctrl-C goes to the workers, too, and may come while they start."""
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "preprocess.py"), "--pre_data_save_path=./pre", "--num_workers=2", *data],
-        cwd=tmp_path,
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-        start_new_session=True,
-    )
+    process = start("preprocess.py", "--pre_data_save_path=./pre", "--num_workers=2", *data, cwd=tmp_path)
     folder = tmp_path / "pre"
     wait_until((folder / ".partial").exists, process)
     wait_until(lambda: len(children(process)) >= started and count(folder, ".partial/*.bin") >= tensors, process)
@@ -283,15 +276,9 @@ def test_ctrl_c_while_a_failed_run_is_cleared_away_leaves_nothing(tmp_path, monk
 
 def test_a_background_job_is_deaf_to_ctrl_c(data, tmp_path):
     """A shell script's background jobs ignore SIGINT, and go on to their whole end."""
-    command = f'exec "{sys.executable}" "{ROOT}/preprocess.py" --pre_data_save_path=./pre --num_workers=2 "$@"'
-    process = subprocess.Popen(
-        ["bash", "-c", f"trap '' INT; {command}", "bash", *data],
-        cwd=tmp_path,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    options = ("--pre_data_save_path=./pre", "--num_workers=2", *data)
+    deaf = ("bash", "-c", "trap '' INT; exec \"$@\"", "bash")
+    process = start("preprocess.py", *options, cwd=tmp_path, prefix=deaf)
     wait_until(lambda: count(tmp_path / "pre", ".partial/*.bin"), process)
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGINT)
@@ -303,18 +290,16 @@ def test_a_background_job_is_deaf_to_ctrl_c(data, tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_ends_in_order(data, chain, tmp_path, number):
     run_ok("preprocess.py", "--pre_data_save_path=./pre", *data, cwd=tmp_path)
-    command = [
-        sys.executable,
-        str(ROOT / "pyacl_infer.py"),
+    options = (
         f"--model_path={chain / 'models/wav2vec2-base-960h.onnx'}",
         "--input_info_file_path=./pre/bin_file.info",
         "--infer_res_save_path=./res",
-    ]
+    )
     path = tmp_path / "pre/bin_file.info"
     lines = path.read_text().splitlines()
     path.write_text("".join(f"{copy}_{line}\n" for copy in range(20) for line in lines))  # enough to interrupt
     (tmp_path / "pre/utterances.tsv").unlink()
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = start("pyacl_infer.py", *options, cwd=tmp_path)
     wait_until(lambda: count(tmp_path / "res", "*.0.bin"), process)
     process.send_signal(number)
     _, stderr = process.communicate(timeout=60)

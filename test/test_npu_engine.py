@@ -26,18 +26,24 @@ from conftest import ROOT, wait_until
 SET_ENV = ROOT / "test/emulator/set_env.sh"
 
 
-def on_ascend(*command: object, cwd: Path, **emulator: object) -> subprocess.CompletedProcess[str]:
-    """Run a command behind the emulator's set_env.sh; the emulator's report is left in cwd/report.json."""
-    environment = {
+BEHIND_SET_ENV = ("bash", "-c", 'source "$0" && exec "$@"', str(SET_ENV))
+
+
+def emulator_environment(cwd: Path, **emulator: object) -> dict[str, str]:
+    """The emulator's settings; its report is left in cwd/report.json."""
+    return {
         **os.environ,
-        "PYTHON": sys.executable,
         "ACL_EMULATOR_REPORT": str(cwd / "report.json"),
         **{f"ACL_EMULATOR_{name}": str(value) for name, value in emulator.items()},
     }
+
+
+def on_ascend(*command: object, cwd: Path, **emulator: object) -> subprocess.CompletedProcess[str]:
+    """Run a command behind the emulator's set_env.sh."""
     return subprocess.run(
-        ["bash", "-c", 'source "$0" && exec "$@"', str(SET_ENV), *map(str, command)],
+        [*BEHIND_SET_ENV, *map(str, command)],
         cwd=cwd,
-        env=environment,
+        env=emulator_environment(cwd, **emulator),
         capture_output=True,
         text=True,
         timeout=300,
@@ -45,18 +51,20 @@ def on_ascend(*command: object, cwd: Path, **emulator: object) -> subprocess.Com
     )
 
 
-def infer(cwd: Path, *options: str, model: str = "wav2vec2-base-960h", **emulator: object):
+def infer_command(*options: str, model: str = "wav2vec2-base-960h") -> list[str]:
     """pyacl_infer.py on the NPU."""
-    return on_ascend(
+    return [
         sys.executable,
-        ROOT / "pyacl_infer.py",
+        str(ROOT / "pyacl_infer.py"),
         f"--model_path=./models/{model}.om",
         "--input_info_file_path=./pre/bin_file.info",
         "--infer_res_save_path=./res",
         *options,
-        cwd=cwd,
-        **emulator,
-    )
+    ]
+
+
+def infer(cwd: Path, *options: str, model: str = "wav2vec2-base-960h", **emulator: object):
+    return on_ascend(*infer_command(*options, model=model), cwd=cwd, **emulator)
 
 
 def report(cwd: Path) -> dict:
@@ -268,28 +276,12 @@ def test_executions_that_fail_on_the_device(user, number, silent):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_releases_the_device(user, sync, number):
     repeat(user, 400)
-    environment = {
-        **os.environ,
-        "ACL_EMULATOR_REPORT": str(user / "report.json"),
-        "ACL_EMULATOR_DEVICE_MS": "10",
-    }
     for wanted in (None, None, 0, 1, 40, 90):
         shutil.rmtree(user / "res", ignore_errors=True)
         process = subprocess.Popen(
-            [
-                "bash",
-                "-c",
-                'source "$0" && exec "$@"',
-                str(SET_ENV),
-                sys.executable,
-                str(ROOT / "pyacl_infer.py"),
-                "--model_path=./models/wav2vec2-base-960h.om",
-                "--input_info_file_path=./pre/bin_file.info",
-                "--infer_res_save_path=./res",
-                f"--sync_infer={sync}",
-            ],
+            [*BEHIND_SET_ENV, *infer_command(f"--sync_infer={sync}")],
             cwd=user,
-            env=environment,
+            env=emulator_environment(user, DEVICE_MS=10),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
@@ -493,15 +485,8 @@ def test_a_model_of_another_soc(user):
 
 
 def test_without_cann_the_error_says_so(user):
-    command = [
-        sys.executable,
-        str(ROOT / "pyacl_infer.py"),
-        "--model_path=./models/wav2vec2-base-960h.om",
-        "--input_info_file_path=./pre/bin_file.info",
-        "--infer_res_save_path=./res",
-    ]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}  # where acl may be
-    done = subprocess.run(command, cwd=user, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(infer_command(), cwd=user, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "source its set_env.sh first" in done.stderr
 

@@ -21,12 +21,11 @@ from typing import Any
 from . import cli, folders
 from .errors import SuiteError
 from .tensors import write_text
-from .timing import INFER_TIME_NAME, parse_figures
+from .timing import AVERAGE, INFER_TIME_NAME, parse_figures
 
 # The Atlas 300I (Ascend310) carries four chips on a card, the later inference cards one.
 CHIPS_PER_CARD = {"Ascend310": 4}
 
-AVERAGE = "average pure infer time after workspace(ms)"
 VERSIONS_OF = ("numpy", "onnx", "onnxruntime", "torch", "transformers", "jiwer")
 
 

@@ -89,7 +89,7 @@ def run(*command: object, cwd: Path) -> Run:
     process = subprocess.Popen([*map(str, command)], cwd=cwd, stdout=subprocess.DEVNULL)
     peak_kb = 0
     while process.poll() is None:
-        peak_kb = max([peak_kb, *map(peak_memory_kb, descendants(process.pid))])
+        peak_kb = max([peak_kb, *map(memory_kb, descendants(process.pid))])
         time.sleep(0.02)
     if process.returncode:
         sys.exit(f"failed: {command}")
@@ -107,12 +107,13 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
-def peak_memory_kb(pid: int) -> int:
+def memory_kb(pid: int, field: str = "VmHWM") -> int:
+    """Memory of a process by Linux's account: peak (VmHWM) or resident now (VmRSS); 0 if it has ended."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
     except OSError:
         return 0
-    return next((int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")), 0)
+    return next((int(line.split()[1]) for line in status.splitlines() if line.startswith(field)), 0)
 
 
 def script(name: str, *options: object, cwd: Path) -> Run:

@@ -20,9 +20,8 @@ from statistics import median
 from chain import make_model, make_tree, script  # first: it puts the suite on the path
 
 from wav2vec2_eval import cli
-from wav2vec2_eval.timing import INFER_TIME_NAME, parse_figures
+from wav2vec2_eval.timing import AVERAGE, INFER_TIME_NAME, parse_figures
 
-LATENCY = "average pure infer time after workspace(ms)"
 NAMES = ("suite", "PyTorch")
 
 
@@ -61,11 +60,11 @@ def main() -> int:
         f"{args.count} utterances, {rounds[0][1]['total audio(s)']:.0f} s of audio, medians of {args.rounds} rounds\n"
     )
     for name, figures in zip(NAMES, zip(*rounds)):
-        latencies = [each[LATENCY] for each in figures]
+        latencies = [each[AVERAGE] for each in figures]
         spread = ", ".join(f"{latency:.0f}" for latency in latencies)
         rtfx = median(each["RTFx"] for each in figures)
         print(f"{name:8s} average latency {median(latencies):6.1f} ms ({spread}), RTFx {rtfx:.1f}")
-    ratios = [ours[LATENCY] / theirs[LATENCY] for ours, theirs in rounds]
+    ratios = [ours[AVERAGE] / theirs[AVERAGE] for ours, theirs in rounds]
     print(f"ratio    {median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
     return 0
 

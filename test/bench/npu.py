@@ -20,12 +20,10 @@ import time
 from pathlib import Path
 
 import numpy as np
+from chain import ROOT, memory_kb  # first: it puts the suite on the path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "test")]
-
-from wav2vec2_eval import cli  # noqa: E402
-from wav2vec2_eval.timing import parse_figures  # noqa: E402
+from wav2vec2_eval import cli
+from wav2vec2_eval.timing import parse_figures
 
 DEVICE_MS = 10.0
 SAMPLES = 160_000
@@ -90,18 +88,10 @@ def infer(cwd: Path, manifest: str, sync: bool, device_ms: float) -> tuple[dict[
         time.sleep(0.05)
         done = sum(1 for _ in journal.open("rb")) if journal.exists() else 0
         if done >= step * (len(memory) + 1):
-            memory.append(resident_kb(process.pid))
+            memory.append(memory_kb(process.pid, "VmRSS"))
     if process.returncode:
         sys.exit("pyacl_infer.py failed")
     return parse_figures((cwd / f"res_{sync}/infer_time.txt").read_text()), memory
-
-
-def resident_kb(pid: int) -> int:
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")), 0)
 
 
 def main() -> int:
