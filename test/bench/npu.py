@@ -67,8 +67,8 @@ def make_manifest(cwd: Path, count: int) -> str:
     return str(folder / "bin_file.info")
 
 
-def infer(cwd: Path, manifest: str, sync: bool, device_ms: float) -> tuple[dict[str, float], list[int]]:
-    """Run pyacl_infer.py; its figures, and its resident memory (KiB) after each hundredth of the run's results."""
+def infer(cwd: Path, manifest: str, sync: bool, device_ms: float) -> tuple[dict[str, float], dict[int, int]]:
+    """Run pyacl_infer.py; its figures, and its resident memory (KiB) by the number of results there were."""
     command = [
         sys.executable,
         str(ROOT / "pyacl_infer.py"),
@@ -82,13 +82,12 @@ def infer(cwd: Path, manifest: str, sync: bool, device_ms: float) -> tuple[dict[
     environment = {**os.environ, "ACL_EMULATOR_DEVICE_MS": str(device_ms)}
     process = subprocess.Popen(command, cwd=cwd, env=environment, stdout=subprocess.DEVNULL)
     journal = cwd / f"res_{sync}/results.tsv"
-    total = len(Path(manifest).read_text().splitlines())
-    memory, step = [], max(1, total // 100)
+    memory: dict[int, int] = {}
     while process.poll() is None:
         time.sleep(0.05)
         done = sum(1 for _ in journal.open("rb")) if journal.exists() else 0
-        if done >= step * (len(memory) + 1):
-            memory.append(memory_kb(process.pid, "VmRSS"))
+        if resident := memory_kb(process.pid, "VmRSS"):  # none once it has ended
+            memory[done] = resident
     if process.returncode:
         sys.exit("pyacl_infer.py failed")
     return parse_figures((cwd / f"res_{sync}/infer_time.txt").read_text()), memory
@@ -122,8 +121,9 @@ def main() -> int:
     manifest = make_manifest(cwd, args.long_count)
     for sync in (True, False):
         _figures, memory = infer(cwd, manifest, sync, 1.0)
-        early = memory[min(len(memory) - 1, 500 * 100 // args.long_count)]
-        growth = (max(memory) - early) / 1024
+        later = [resident for done, resident in memory.items() if done >= 500]
+        early = later[0]
+        growth = (max(later) - early) / 1024
         reached = reached and growth <= 5
         print(
             f"{'sync' if sync else 'async'}, {args.long_count} inferences: {early / 1024:.1f} MB after the first 500, "
