@@ -13,8 +13,10 @@ five lengths, masked at five lengths in all gears; if they differ, the export fa
 from __future__ import annotations
 
 import argparse
+import shutil
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +33,7 @@ OPSET = 11  # the oldest that ATC documents for every CANN version in use
 TRACED_SAMPLES = 40_000
 PROOF_SAMPLES = (400, 10_000, 33_360, 73_123, 160_000)  # below and above the traced length, gears and others
 MASKED_PROOF_SAMPLES = (400, 33_360, 73_123, 166_960, 559_280)  # true lengths, each in all gears that hold it
+OTHER_PROOF_STEP = 8  # every so many gears prove the masked model in engines other than onnxruntime
 MAX_RELATIVE_ERROR = 1e-4
 
 
@@ -44,7 +47,21 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         help=f"export {MODEL_NAME}-masked.onnx, whose second input attention_mask marks the real samples: "
         "its logits do not depend on the padding",
     )
-    return parser.parse_args(argv)
+    parser.add_argument(
+        "--quantize",
+        choices=("int8",),
+        help="also export a quantized model, ...-int8.onnx, for pyacl_infer.py --precision=int8; needs NNCF",
+    )
+    parser.add_argument(
+        "--calibration",
+        type=Path,
+        metavar="FILE",
+        help="a manifest of preprocess.py: half of its utterances calibrate --quantize, the others prove its accuracy",
+    )
+    args = parser.parse_args(argv)
+    if (args.quantize is None) != (args.calibration is None):
+        parser.error("--quantize and --calibration go together")
+    return args
 
 
 def check_supported(model: Wav2Vec2ForCTC, name: str, attention_mask: bool) -> None:
@@ -162,8 +179,8 @@ def compare(model: Wav2Vec2ForCTC, engine: Engine) -> Iterator[float]:
         yield error
 
 
-def compare_padded(model: Wav2Vec2ForCTC, engine: Engine) -> Iterator[float]:
-    """Relative errors of the exported masked model, padded to every gear, against the unpadded `model`.
+def compare_padded(model: Wav2Vec2ForCTC, engine: Engine, all_gears: Sequence[int]) -> Iterator[float]:
+    """Relative errors of the exported masked model, padded to each gear that holds it, against the unpadded `model`.
 
     Frames beyond the end must be the blank: infinite error otherwise.
     """
@@ -171,14 +188,14 @@ def compare_padded(model: Wav2Vec2ForCTC, engine: Engine) -> Iterator[float]:
     import torch
     from tqdm import tqdm
 
-    from wav2vec2_eval.audio import GEARS, pad
+    from wav2vec2_eval.audio import pad
 
     noise = np.random.default_rng(0).standard_normal
     for length in MASKED_PROOF_SAMPLES:
         waveform, real = noise(length, dtype=np.float32), np.ones(length, np.float32)
         expected = model(torch.from_numpy(waveform[None])).logits.numpy()
         frames = expected.shape[1]
-        gears = [gear for gear in GEARS if gear >= length]
+        gears = [gear for gear in all_gears if gear >= length]
         worst, flips = 0.0, 0
         for gear in tqdm(gears, desc=f"{length} samples", unit="gear", disable=None, leave=False):
             (result,) = engine.stream([[pad(waveform, gear)[None], pad(real, gear)[None]]])
@@ -210,35 +227,79 @@ def compare_batch(model: Wav2Vec2ForCTC, engine: Engine) -> Iterator[float]:
         yield relative_error(logits[None, : expected.shape[1]], expected)
 
 
-def export(model: Wav2Vec2ForCTC, path: Path, attention_mask: bool = False) -> None:
-    """Write `path` if, and only if, its graph is valid and equals `model`. Raises SuiteError otherwise."""
+def prove(model: Wav2Vec2ForCTC, path: Path, attention_mask: bool) -> None:
+    """Raise SuiteError unless the file computes what `model` computes, in every engine that this host's CPU has."""
     import numpy as np
-    import onnx
     import torch
 
-    from wav2vec2_eval import folders
+    from wav2vec2_eval import openvino_engine
+    from wav2vec2_eval.audio import GEARS
     from wav2vec2_eval.engines import open_engine
     from wav2vec2_eval.errors import SuiteError
 
-    candidate = path.with_name(f".{path.stem}.tmp.onnx")
+    for name in ("onnxruntime", "openvino") if openvino_engine.is_installed() else ("onnxruntime",):
+        gears = GEARS if name == "onnxruntime" else GEARS[::-OTHER_PROOF_STEP][::-1]
+        with open_engine(path, num_threads=cli.default_threads(), engine=name) as engine, torch.inference_mode():
+            print(f"{engine.conditions['engine']} against PyTorch {torch.__version__}, float32:")
+            errors = list(compare_padded(model, engine, gears) if attention_mask else compare(model, engine))
+        worst = float(np.max(errors))  # NaN if any is NaN
+        print(f"worst relative error: {worst:.1e}")
+        if not worst <= MAX_RELATIVE_ERROR:
+            raise SuiteError(
+                f"{path.name}: not written: {name} and PyTorch differ by {worst:.1e} relative, "
+                f"expected at most {MAX_RELATIVE_ERROR:.0e}"
+            )
+
+
+def export(model: Wav2Vec2ForCTC, path: Path, attention_mask: bool = False) -> None:
+    """Write `path` if, and only if, its graph is valid and equals `model`. Raises SuiteError otherwise."""
+    import onnx
+
+    names = ["input", "attention_mask"] if attention_mask else ["input"]
+    with candidate(path) as new:
+        trace(wrap(model, attention_mask), names, new)
+        remove_no_ops(new)
+        onnx.checker.check_model(new, full_check=True)
+        prove(model, new, attention_mask)
+
+
+def export_int8(source: Path, path: Path, calibration: Path, model_name: str) -> None:
+    """Quantize `source` into `path` if, and only if, that costs no accuracy. Raises SuiteError otherwise."""
+    import onnx
+
+    from wav2vec2_eval import model_folder, quantize
+    from wav2vec2_eval.errors import SuiteError
+
+    symbols = model_folder.symbols(model_name)
+    num_inputs = len(onnx.load(source).graph.input)
+    calibrated, held_out = quantize.read_samples(calibration, num_inputs)
+    with candidate(path) as new:
+        quantize.quantize(source, new, calibrated)
+        onnx.checker.check_model(new, full_check=True)
+        exact, quantized = (
+            quantize.word_error_rate(file, precision, held_out, symbols, cli.default_threads())
+            for file, precision in ((source, "f32"), (new, "int8"))
+        )
+        figures = f"WER {quantized:.4f} in int8, {exact:.4f} in f32, on {len(held_out)} held-out utterances"
+        print(figures)
+        if not quantized <= exact + quantize.MAX_LOSS:
+            raise SuiteError(f"{path.name}: not written: {figures}; expected at most {quantize.MAX_LOSS} more")
+
+
+@contextmanager
+def candidate(path: Path) -> Iterator[Path]:
+    """Where to write what will become `path` if the block ends without an exception, and is removed otherwise."""
+    from wav2vec2_eval import folders
+
+    work = path.with_name(f".{path.stem}.tmp")  # a folder, since engines keep files beside a model
     with folders.locked(path.parent):
+        shutil.rmtree(work, ignore_errors=True)  # of a run that was killed
+        work.mkdir()
         try:
-            names = ["input", "attention_mask"] if attention_mask else ["input"]
-            trace(wrap(model, attention_mask), names, candidate)
-            remove_no_ops(candidate)
-            onnx.checker.check_model(candidate, full_check=True)
-            with open_engine(candidate, num_threads=cli.default_threads()) as engine, torch.inference_mode():
-                errors = list((compare_padded if attention_mask else compare)(model, engine))
-            worst = float(np.max(errors))  # NaN if any is NaN
-            print(f"worst relative error: {worst:.1e}")
-            if not worst <= MAX_RELATIVE_ERROR:
-                raise SuiteError(
-                    f"{path}: not written: onnxruntime and PyTorch differ by {worst:.1e} relative, "
-                    f"expected at most {MAX_RELATIVE_ERROR:.0e}"
-                )
-            candidate.replace(path)
+            yield work / path.name
+            (work / path.name).replace(path)
         finally:
-            candidate.unlink(missing_ok=True)
+            shutil.rmtree(work, ignore_errors=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -252,6 +313,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     path = Path(args.model_save_dir) / f"{MODEL_NAME}{'-masked' if args.attention_mask else ''}.onnx"
     export(model, path, args.attention_mask)
     print(f"written: {path} ({path.stat().st_size / 1e6:.1f} MB)")
+    if args.quantize:
+        del model
+        int8 = path.with_name(f"{path.stem}-int8.onnx")
+        export_int8(path, int8, args.calibration, args.model_name_or_path)
+        print(f"written: {int8} ({int8.stat().st_size / 1e6:.1f} MB)")
     return 0
 
 

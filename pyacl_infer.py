@@ -66,6 +66,16 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     option("--infer_res_save_path", required=True, type=Path, metavar="FOLDER", help="where results are written")
     option("--res_save_type", choices=("bin", "npy"), default="bin", help="raw tensors, or NumPy files")
     option("--resume", action="store_true", help="keep the finished results of an interrupted run, infer the rest")
+    option(
+        "--engine", choices=engines.ENGINES, default="auto", help="CPU; auto: openvino if installed, else onnxruntime"
+    )
+    option("--precision", choices=engines.PRECISIONS, default="f32", help="CPU; int8 needs a quantized model")
+    option(
+        "--in_flight",
+        type=cli.integer(1),
+        metavar="N",
+        help="OpenVINO: utterances side by side (default: 1 in f32, else as many as it suggests for the threads)",
+    )
     option("--batch_size", type=cli.integer(1), default=1, metavar="N", help="with an .onnx that has attention_mask")
     option("--num_threads", type=cli.integer(1), default=cli.default_threads(), metavar="N", help="CPU threads")
     return parser.parse_args(argv)
@@ -127,7 +137,7 @@ def infer(
         start_ns = time.perf_counter_ns()
         for result, key in zip(engine.stream(ahead), utterances):
             now_ns = time.perf_counter_ns()
-            latency = timing.Latency(result.pure_ns / 1e6, (now_ns - start_ns) / 1e6, result.device_ms)
+            latency = timing.Latency(result.pure_ns / 1e6, (now_ns - start_ns) / 1e6, result.device_ms, result.own_ms)
             writer.put(key, result.outputs, latency)
             start_ns = now_ns
             yield key
@@ -174,6 +184,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             args.model_path,
             num_threads=args.num_threads,
             batch_size=args.batch_size,
+            engine=args.engine,
+            precision=args.precision,
+            in_flight=args.in_flight,
             device_id=args.device_id,
             sync_infer=args.sync_infer,
             cpu_run=args.cpu_run,
@@ -187,7 +200,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             waiting = {key: entries for key, entries in utterances.items() if key not in kept}
             infer_all(engine, waiting, args.input_dtypes, folder, args.res_save_type)
         text = summarise(folder, utterances, references, args.warm_up)
-    print(f"{engine.conditions['engine']} on {engine.conditions['device']}\n{text}", end="")
+    print("{engine} on {device}, {precision}".format_map(engine.conditions), text, sep="\n", end="")
     print(f"written: {folder}")
     return 0
 

@@ -30,6 +30,7 @@ python_with() {
 # will do: an Ascend host's belongs to its torch_npu. The versions in use are printed with every result.
 _has_packages() {
     "$1" - "$2" 2>/dev/null <<'PYTHON'
+import platform
 import re
 import sys
 from importlib.metadata import version
@@ -40,6 +41,8 @@ def check(path):
     for line in path.read_text(encoding="utf-8").splitlines():
         if line.startswith("-r "):
             check(path.parent / line[3:].strip())
+        elif "platform_machine" in line and platform.machine() not in line:
+            continue
         elif match := re.match(r"([\w-]+)==(\d+)", line):
             found = version(match[1]).split(".")[0]
             if found != match[2] and match[1] != "torch":

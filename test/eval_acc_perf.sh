@@ -21,6 +21,9 @@ Usage: bash test/eval_acc_perf.sh [OPTION ...]
   --limit=N                   only the first N utterances
   --gears=GEARS               padding as in preprocess.py; default: 'default' on an NPU, 'none' on a CPU
   --attention_mask            the padding-exact model, with a second input; pads to gears on a CPU, too
+  --engine=NAME               CPU: onnxruntime, openvino or auto (default: onnxruntime for f32, else openvino)
+  --precision=NAME            CPU: f32 (default), bf16 or int8; the last two want OpenVINO
+  --calibration=FILE          the manifest that calibrates int8; default: the evaluated set's own
   --soc_version=SOC           the NPU, for example Ascend310P3; default: what npu-smi shows
   --device_id=N               which NPU, default 0
   --skip_baseline             leave PyTorch out
@@ -37,6 +40,9 @@ fail() { # message
 
 which_dataset=clean
 device_id=0
+engine=auto
+precision=f32
+calibration=''
 demo=''
 gears='' soc_version='' max_wer='' skip_baseline='' attention_mask=()
 dataset=() model=() limit=()
@@ -47,7 +53,7 @@ while (($#)); do
     --skip_baseline) skip_baseline=yes ;;
     --attention_mask) attention_mask=(--attention_mask) ;;
     --which_dataset* | --dataset_path* | --model_name_or_path* | --limit* | --gears* | --soc_version* | --device_id* | \
-        --max_wer*)
+        --max_wer* | --engine* | --precision* | --calibration*)
         option=${1%%=*}
         if [[ $1 == *=* ]]; then value=${1#*=}; else
             (($# > 1)) || fail "$option: expected a value after it"
@@ -63,6 +69,9 @@ while (($#)); do
         --soc_version) soc_version=$value ;;
         --device_id) device_id=$value ;;
         --max_wer) max_wer=$value ;;
+        --engine) engine=$value ;;
+        --precision) precision=$value ;;
+        --calibration) calibration=$value ;;
         *) fail "unknown option $option (see --help)" ;;
         esac
         ;;
@@ -74,7 +83,14 @@ done
     fail "--which_dataset: expected validation, clean or other, found '$which_dataset'"
 [[ -z $max_wer || $max_wer =~ ^[0-9]+(\.[0-9]+)?$ ]] || fail "--max_wer: expected a number like 0.04, found '$max_wer'"
 
+[[ $engine =~ ^(auto|onnxruntime|openvino)$ ]] ||
+    fail "--engine: expected auto, onnxruntime or openvino, found '$engine'"
+[[ $precision =~ ^(f32|bf16|int8)$ ]] || fail "--precision: expected f32, bf16 or int8, found '$precision'"
+[[ -z $calibration || $precision == int8 ]] || fail "--calibration: only --precision=int8 is calibrated"
+[[ -z $calibration || -f $calibration ]] || fail "--calibration=$calibration: no such file"
+
 if [[ -f $gears ]]; then gears=$(realpath -- "$gears"); fi
+if [[ -n $calibration ]]; then calibration=$(realpath -- "$calibration"); fi
 
 if [[ -n $demo ]]; then
     ((${#dataset[@]} + ${#model[@]} == 0)) || fail "--demo has a data set and a model of its own; give no other"
@@ -115,6 +131,8 @@ else
     [[ -z $wanted_soc ]] || fail "--soc_version=$wanted_soc: no NPU can be used here ($lacking)"
     echo "no NPU can be used here ($lacking): the model runs on this host's CPU"
 fi
+[[ -z $on_npu || "$engine $precision" == "auto f32" ]] ||
+    fail "--engine and --precision are the CPU's, but the model runs on the NPU; see onnx2om.sh for its precision"
 name=wav2vec2-base-960h input_dtypes=float32
 if ((${#attention_mask[@]})); then name+=-masked input_dtypes+=,float32; fi
 if [[ -z $gears ]]; then
@@ -133,7 +151,14 @@ run preprocess.py --pre_data_save_path="$pre_data" --gears="$gears" "${selection
     ${attention_mask[@]+"${attention_mask[@]}"}
 
 stage "export to ONNX"
-run export_onnx.py --model_save_dir=./models ${model[@]+"${model[@]}"} ${attention_mask[@]+"${attention_mask[@]}"}
+quantize=()
+if [[ $precision == int8 ]]; then
+    [[ -n $calibration ]] || echo "int8 is calibrated on a part of the evaluated set itself; see --calibration"
+    quantize=(--quantize=int8 "--calibration=${calibration:-$pre_data/bin_file.info}")
+    name+=-int8
+fi
+run export_onnx.py --model_save_dir=./models ${model[@]+"${model[@]}"} ${attention_mask[@]+"${attention_mask[@]}"} \
+    ${quantize[@]+"${quantize[@]}"}
 model_path=./models/$name.onnx
 
 if [[ -n $on_npu ]]; then
@@ -146,7 +171,8 @@ stage "infer"
 # The first inference is left out of the averages, here and in the baseline; a single one cannot be.
 warm_up=$(($(wc -l <"$pre_data/utterances.tsv") > 1))
 run pyacl_infer.py --model_path="$model_path" --device_id="$device_id" --input_dtypes="$input_dtypes" \
-    --workspace="$warm_up" --input_info_file_path="$pre_data/bin_file.info" --infer_res_save_path="$results"
+    --engine="$engine" --precision="$precision" --workspace="$warm_up" \
+    --input_info_file_path="$pre_data/bin_file.info" --infer_res_save_path="$results"
 
 stage "decode and score"
 run postprocess.py --bin_file_path="$results" --res_save_path="$results/transcriptions.txt" "${selection[@]}"

@@ -2,8 +2,10 @@
 from __future__ import annotations
 
 import argparse
+import platform
 import signal
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -123,3 +125,21 @@ def test_ctrl_c_when_all_is_done_changes_nothing(main, monkeypatch, capsys):
 def test_a_second_ctrl_c_does_not_disturb_the_answer_to_the_first(monkeypatch, capsys):
     monkeypatch.setattr("builtins.print", lambda *_, **__: signal.raise_signal(signal.SIGINT))
     assert run(raising(KeyboardInterrupt()), capsys)[0] == 130
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "features"),
+    [
+        ("model name\t: A CPU\nflags\t\t: fpu avx_vnni\n\nmodel name\t: A CPU\n", "cpu (A CPU)", {"fpu", "avx_vnni"}),
+        ("processor : 0\nFeatures : fp asimddp\n", f"cpu ({platform.machine()})", {"fp", "asimddp"}),
+        (None, f"cpu ({platform.machine()})", set()),
+    ],
+)
+def test_the_processor(monkeypatch, text, name, features):
+    def read_text(*_args, **_options):
+        if text is None:
+            raise FileNotFoundError
+        return text
+
+    monkeypatch.setattr(Path, "read_text", read_text)
+    assert (cli.cpu_name(), cli.cpu_features()) == (name, features)

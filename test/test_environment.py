@@ -23,6 +23,7 @@ MAJOR = NUMPY.split(".")[0]
         (f"numpy=={int(MAJOR) + 1}.0.0\n", False),
         ("torch==1.0.0\n", True),  # any: an Ascend host's belongs to its torch_npu
         ("there-is-no-such-package==1.0\n", False),
+        ('there-is-no-such-package==1.0; platform_machine == "vax"\n', True),  # not for this host
         (f"-r more.txt\nnumpy=={NUMPY}\n", False),
     ],
 )

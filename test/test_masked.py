@@ -102,7 +102,7 @@ def exported(tmp_path_factory, model_folder):
     out = run_ok(
         "export_onnx.py", "--model_save_dir=models", "--attention_mask", f"--model_name_or_path={model_folder}", cwd=cwd
     )
-    assert out.count("0 other symbols") == 5
+    assert out.count("0 other symbols") == out.count("samples in") >= 5
     assert "400 samples in 56 gears" in out
     return cwd / "models/wav2vec2-base-960h-masked.onnx"
 

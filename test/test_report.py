@@ -34,7 +34,7 @@ def test_figures_ratios_and_conditions(results, tmp_path, capsys):
     summary = json.loads((tmp_path / "out/summary.json").read_text())
     suite = summary["figures"]["suite"]
     assert (suite["WER"], suite["words"]) == (0.1, 100)
-    assert (suite["average latency (ms)"], suite["utterances/s per card"]) == (20, 50)
+    assert (suite["time per utterance (ms)"], suite["utterances/s per card"]) == (20, 50)
     assert (suite["RTFx"], suite["wall RTFx"]) == (50, 25)
     assert summary["ratios"]["WER"] == 2
     assert summary["ratios"]["utterances/s per card"] == 2
@@ -42,7 +42,7 @@ def test_figures_ratios_and_conditions(results, tmp_path, capsys):
     assert summary["conditions"]["suite"]["engine"] == "suite"
     table = (tmp_path / "out/summary.md").read_text()
     assert table in capsys.readouterr().out
-    assert "| WER                   | 0.1000 |  0.0500 | 2.000 |" in table
+    assert "| WER                     | 0.1000 |  0.0500 | 2.000 |" in table
     assert len({line.count("|") for line in table.splitlines() if line.startswith("|")}) == 1
 
 
@@ -56,8 +56,15 @@ def test_figures_ratios_and_conditions(results, tmp_path, capsys):
             {"data set": "clean, from /d, padded to gears with attention mask"},
         ),
         (
-            {"num_threads": 2, "batch_size": 8, "warm_up": 0, "resumed": True},
-            {"data set": "not known", "threads": 2, "utterances at a time": 8, "warm-up": 0, "resumed": True},
+            {"num_threads": 2, "batch_size": 8, "in_flight": 2, "warm_up": 0, "resumed": True},
+            {
+                "data set": "not known",
+                "threads": 2,
+                "utterances at a time": 8,
+                "utterances in flight": 2,
+                "warm-up": 0,
+                "resumed": True,
+            },
         ),
     ],
 )

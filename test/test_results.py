@@ -18,11 +18,11 @@ def test_store_and_read(tmp_path, save_type):
     ids = np.array([[1, 2]], np.int64)
     with results.Store(tmp_path, save_type) as store:
         store("a", [LOGITS, ids], Latency(1.5, 2.25))
-        store("b", [LOGITS[:, :2]], Latency(0.000001, 3, 0.5))
+        store("b", [LOGITS[:, :2]], Latency(0.000001, 3, 0.5, 0.25))
     finished = results.read_finished(tmp_path)
     assert finished == {
         "a": Finished(Latency(1.5, 2.25), (Output(np.dtype("float32"), (1, 3, 32)), Output(np.dtype("int64"), (1, 2)))),
-        "b": Finished(Latency(0.000001, 3, 0.5), (Output(np.dtype("float32"), (1, 2, 32)),)),
+        "b": Finished(Latency(0.000001, 3, 0.5, 0.25), (Output(np.dtype("float32"), (1, 2, 32)),)),
     }
     assert np.array_equal(results.read_output(tmp_path, "a", 0, finished["a"].outputs[0]), LOGITS)
     assert np.array_equal(results.read_output(tmp_path, "a", 1, finished["a"].outputs[1]), ids)
@@ -40,7 +40,17 @@ def test_a_cut_last_line_counts_for_nothing(tmp_path):
         assert set(results.read_finished(tmp_path)) <= {"a"}
 
 
-@pytest.mark.parametrize("line", ["a", "a\t1", "a\tx\t1\t-\tint8 (1)", "a\t1\t1\t-\tint7 (1)", "a\t1\t1\t-\tint8 [1]"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "a",
+        "a\t1",
+        "a\tx\t1\t-\t-\tint8 (1)",
+        "a\t1\t1\t-\tint8 (1)",
+        "a\t1\t1\t-\t-\tint7 (1)",
+        "a\t1\t1\t-\t-\tint8 [1]",
+    ],
+)
 def test_a_malformed_journal_is_refused(tmp_path, line):
     (tmp_path / "results.tsv").write_text(f"{line}\n")
     with pytest.raises(SuiteError, match="line 1: not a line of a results journal"):

@@ -84,6 +84,14 @@ def test_summarise():
     assert timing.parse_figures(timing.format_figures(figures)) == figures
 
 
+def test_several_in_flight_differ_by_their_own_times():
+    latencies = [Latency(50, 60, own_ms=99), Latency(10, 20, own_ms=30), Latency(30, 40, own_ms=50)]
+    figures = timing.summarise(latencies, workspace=1)
+    assert figures["average pure infer time after workspace(ms)"] == 20
+    assert [figures[f"{name} latency(ms)"] for name in ("min", "p50", "max")] == [30, 40, 50]
+    assert not any("p50 pure" in label for label in figures)
+
+
 def test_results_that_come_together_do_not_speed_up_the_clock():
     """An engine that hands over three at a time: the first of them has waited for all."""
     figures = timing.summarise([Latency(10, wall_ms) for wall_ms in (30, 0.1, 0.1) * 2], 1, lengths_s=[1.0] * 6)

@@ -115,12 +115,21 @@ def default_threads() -> int:
 
 def cpu_name() -> str:
     """What to call this host's processor in a result: its model where the system tells, else its architecture."""
+    return f"cpu ({_cpu_info('model name') or platform.machine()})"
+
+
+def cpu_features() -> set[str]:
+    """What this host's processor can do, in Linux's words; empty where the system does not tell."""
+    return set((_cpu_info("flags") or _cpu_info("Features")).split())  # x86_64, aarch64
+
+
+def _cpu_info(field: str) -> str:
+    """A field of /proc/cpuinfo, of the first core; empty if there is none."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
-        lines = []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"cpu ({models[0] if models else platform.machine()})"
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(field)), "")
 
 
 def run(main: Callable[[Sequence[str] | None], int]) -> NoReturn:

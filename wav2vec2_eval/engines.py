@@ -16,6 +16,10 @@ import numpy as np
 from .errors import SuiteError
 from .manifest import Entry
 
+ENGINES = ("auto", "onnxruntime", "openvino")  # of a CPU
+PRECISIONS = ("f32", "bf16", "int8")
+PRECISION_KEY = "precision"  # in a model's metadata: "int8" of a quantized one
+
 
 class TensorSpec(NamedTuple):
     """A model input: its name, element type and shape, None for an axis of any length."""
@@ -29,11 +33,13 @@ class Result(NamedTuple):
     """One inference: the outputs in model order, the execution's time, and the device's own reading where there is one.
 
     `pure_ns` is read from the host's clock, except where several executions are in flight and only the device can tell.
+    If they share the host's processor, it is a share of the engine's time, and `own_ms` the one's from start to end.
     """
 
     outputs: list[np.ndarray]
     pure_ns: int
     device_ms: float | None = None
+    own_ms: float | None = None
 
 
 class Engine(Protocol):
@@ -56,28 +62,60 @@ def open_engine(
     *,
     num_threads: int,
     batch_size: int = 1,
+    engine: str = "auto",
+    precision: str = "f32",
+    in_flight: int | None = None,
     device_id: int = 0,
     sync_infer: bool = True,
     cpu_run: bool = True,
 ) -> Engine:
     """Open the engine that `model_path` needs, by its suffix: `.om` runs on an NPU, `.onnx` on this host's CPU.
 
-    `num_threads` and `batch_size` are the CPU's, the rest the NPU's. Raises SuiteError for a model that is missing,
-    corrupt or of another kind.
+    The CPU's engine is one of ENGINES, its precision one of PRECISIONS. "auto" is OpenVINO below float32, if it can be
+    imported, and else onnxruntime, which in float32 is as fast in less memory. `in_flight` utterances side by side are
+    OpenVINO's alone. `device_id`, `sync_infer` and `cpu_run` are
+    the NPU's. Raises SuiteError for a model that is missing, corrupt or of another kind, and for what the host or the
+    engine cannot do.
     """
     if not model_path.is_file():
         raise SuiteError(f"{model_path}: no such model file; run export_onnx.py (and onnx2om.sh) first")
     if model_path.suffix == ".onnx":
+        from .openvino_engine import OpenVinoEngine, is_installed
+
+        if engine == "openvino" or (engine == "auto" and precision != "f32" and is_installed()):
+            if not is_installed():
+                raise SuiteError(
+                    "--engine=openvino: OpenVINO cannot be imported; pip install openvino, or leave it out"
+                )
+            return OpenVinoEngine(model_path, num_threads, precision, batch_size, in_flight)
         from .onnx_engine import OnnxEngine
 
-        return OnnxEngine(model_path, num_threads, batch_size)
+        if (in_flight or 1) > 1:
+            raise SuiteError(f"--in_flight={in_flight}: onnxruntime takes one at a time; use --engine=openvino")
+        return OnnxEngine(model_path, num_threads, precision, batch_size)
     if model_path.suffix == ".om":
         if batch_size != 1:
             raise SuiteError(f"--batch_size={batch_size}: an .om model takes one utterance at a time; leave it out")
+        if engine != "auto" or precision != "f32" or in_flight:
+            raise SuiteError(
+                f"{model_path}: --engine, --precision and --in_flight are for .onnx models on a CPU; for an .om see "
+                f"onnx2om.sh and --sync_infer"
+            )
         from .npu_engine import NpuEngine
 
         return NpuEngine(model_path, device_id, sync_infer, cpu_run)
     raise SuiteError(f"{model_path}: expected a model that ends in .onnx or .om; see --model_path")
+
+
+def check_precision(model_path: Path, asked: str, stored: str | None) -> None:
+    """Raise SuiteError unless a quantized model, and no other, is to run in int8; `stored` is from its metadata."""
+    if (asked == "int8") != (stored == "int8"):
+        remedy = (
+            "export it with --quantize=int8 first"
+            if asked == "int8"
+            else "give --precision=int8, or the model that is not quantized"
+        )
+        raise SuiteError(f"{model_path}: --precision={asked}, but the model's weights are {stored or 'f32'}; {remedy}")
 
 
 def check_inputs(engine: Engine, dtypes: Sequence[np.dtype], utterances: Mapping[str, Sequence[Entry]]) -> None:

@@ -5,15 +5,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .audio import frame_count
+from . import batches
 from .cli import cpu_name
-from .engines import Result, TensorSpec
+from .engines import PRECISION_KEY, Result, TensorSpec, check_precision
 from .errors import SuiteError
 from .tensors import DTYPE
 from .timing import MeasureTime
@@ -23,17 +22,18 @@ _ONNX_NAMES = {"float": "float32", "double": "float64"}
 
 
 class OnnxEngine:
-    """Runs on `num_threads` threads, one utterance at a time, or with a masked model `batch_size` of them.
+    """Runs on `num_threads` threads, one utterance at a time, or with a masked model `batch_size` of them."""
 
-    Only a masked model (--attention_mask) may batch: any other would answer differently for every padding.
-    """
-
-    def __init__(self, model_path: Path, num_threads: int, batch_size: int = 1) -> None:
+    def __init__(self, model_path: Path, num_threads: int, precision: str = "f32", batch_size: int = 1) -> None:
         try:
             import onnxruntime
         except ImportError:
             raise SuiteError("onnxruntime is not installed, which .onnx models need; pip install onnxruntime") from None
 
+        if precision == "bf16":
+            raise SuiteError(
+                "--precision=bf16: onnxruntime computes in float32 on a CPU; use --engine=openvino, or f32"
+            )
         try:
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = num_threads
@@ -45,37 +45,28 @@ class OnnxEngine:
                 f"{model_path}: cannot be loaded ({reason}); export it again with export_onnx.py"
             ) from None
         self.inputs = [_spec(node) for node in self._session.get_inputs()]
+        batches.check_batch_size(batch_size, self.inputs)
         self._batch_size = batch_size
-        masked = [spec.name for spec in self.inputs] == ["input", "attention_mask"]
-        if batch_size > 1 and not (masked and all(spec.shape == (None, None) for spec in self.inputs)):
-            raise SuiteError(
-                f"--batch_size={batch_size} needs a model with attention_mask, to keep each utterance's answer; "
-                f"export it by export_onnx.py --attention_mask"
-            )
+        check_precision(model_path, precision, self._session.get_modelmeta().custom_metadata_map.get(PRECISION_KEY))
         self.gears = None
         self.conditions = {
             "engine": f"onnxruntime {onnxruntime.__version__}",
             "device": cpu_name(),
             "num_threads": num_threads,
             "batch_size": batch_size,
-            "precision": _spec(self._session.get_outputs()[0]).dtype.name,
+            "precision": _spec(self._session.get_outputs()[0]).dtype.name if precision == "f32" else precision,
         }
 
     def stream(self, utterances: Iterable[Sequence[np.ndarray]]) -> Iterator[Result]:
         """Infer `batch_size` utterances at a time; one's time is its share of `InferenceSession.run`."""
         clock: dict[str, int] = {}
-        waiting = iter(utterances)
-        while batch := list(islice(waiting, self._batch_size)):
-            inputs = [_stack(arrays) for arrays in zip(*batch)]
+        for batch in batches.batched(utterances, self._batch_size):
+            inputs = batches.stack(batch)
             with MeasureTime(clock, "pure_ns"):
                 outputs = self._run(inputs)
             share_ns = clock["pure_ns"] // len(batch)
-            if len(batch) == 1:
-                yield Result(outputs, share_ns)
-                continue
-            for index, (waveform, *_) in enumerate(batch):  # the outputs are as long as the longest
-                frames = frame_count(waveform.shape[1])
-                yield Result([output[index : index + 1, :frames] for output in outputs], share_ns)
+            for own in batches.split(outputs, batch, inputs):
+                yield Result(own, share_ns)
 
     def _run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         try:
@@ -90,14 +81,6 @@ class OnnxEngine:
 
     def __exit__(self, *exception: object) -> None:
         del self._session
-
-
-def _stack(arrays: Sequence[np.ndarray]) -> np.ndarray:
-    """(1, T) arrays of several lengths -> (B, longest T), zeros behind the shorter ones."""
-    length = max(array.shape[1] for array in arrays)
-    if len(arrays) == 1:
-        return arrays[0]
-    return np.concatenate([np.pad(array, ((0, 0), (0, length - array.shape[1]))) for array in arrays])
 
 
 def _spec(node: Any) -> TensorSpec:

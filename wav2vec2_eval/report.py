@@ -26,7 +26,7 @@ from .timing import AVERAGE, INFER_TIME_NAME, parse_figures
 # The Atlas 300I (Ascend310) carries four chips on a card, the later inference cards one.
 CHIPS_PER_CARD = {"Ascend310": 4}
 
-VERSIONS_OF = ("numpy", "onnx", "onnxruntime", "torch", "transformers", "jiwer")
+VERSIONS_OF = ("numpy", "onnx", "onnxruntime", "openvino", "torch", "transformers", "jiwer")
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -47,8 +47,8 @@ def measure(folder: Path, chips: int) -> dict[str, float]:
             "WER": wer["WER"],
             **{name: int(wer[name]) for name in ("substitutions", "deletions", "insertions", "words")},
             "utterances": int(times["total infer num"]),
-            "average latency (ms)": times[AVERAGE],
-            "p99 latency (ms)": times["p99 pure infer time(ms)"],
+            "time per utterance (ms)": times[AVERAGE],
+            "p99 latency (ms)": times["p99 latency(ms)" if "p99 latency(ms)" in times else "p99 pure infer time(ms)"],
             "utterances/s per card": 1000 / times[AVERAGE] * chips,
         }
     except KeyError as error:
@@ -76,6 +76,7 @@ def describe(folder: Path) -> dict[str, Any]:
         "precision": "precision",
         "threads": "num_threads",
         "utterances at a time": "batch_size",
+        "utterances in flight": "in_flight",
         "warm-up": "warm_up",
         "resumed": "resumed",  # then the times are of several runs, each with a cold start
     }

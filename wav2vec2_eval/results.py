@@ -2,7 +2,7 @@
 """The results folder: outputs of each utterance, and a journal of what is finished.
 
 Output i of utterance k is `<k>.<i>.bin` or `.npy`. After the last output of an utterance, a line goes into
-`results.tsv`: key, pure, wall and device time in milliseconds ("-" if not known), then type and shape of each output.
+`results.tsv`: key, pure, wall, device and own time in milliseconds ("-" if not known), type and shape of each output.
 So a line stands for a complete result, whenever the run ends; a cut last line counts for nothing.
 """
 
@@ -191,15 +191,15 @@ def read_finished(folder: Path) -> dict[str, Finished]:
         key, *fields = line.rstrip("\n").split("\t")
         try:
             pure_ms, wall_ms = map(float, fields[:2])
-            device_ms = None if fields[2] == "-" else float(fields[2])
-            outputs = tuple(map(_parse_output, fields[3:]))
+            device_ms, own_ms = (None if field == "-" else float(field) for field in fields[2:4])
+            outputs = tuple(map(_parse_output, fields[4:]))
             if not outputs:
                 raise ValueError(line)
         except (ValueError, IndexError):
             raise SuiteError(
                 f"{path}, line {number}: not a line of a results journal; run pyacl_infer.py again"
             ) from None
-        finished[key] = Finished(Latency(pure_ms, wall_ms, device_ms), outputs)
+        finished[key] = Finished(Latency(pure_ms, wall_ms, device_ms, own_ms), outputs)
     return finished
 
 

@@ -46,11 +46,15 @@ class MeasureTime:
 
 
 class Latency(NamedTuple):
-    """One inference: the engine's own time, the time with reading, waiting and writing, and the device's if known."""
+    """One inference: the engine's time, the time with reading, waiting and writing, and the device's if known.
+
+    Where several run side by side, `pure_ms` is a share of the engine's time, and `own_ms` the one's from start to end.
+    """
 
     pure_ms: float
     wall_ms: float
     device_ms: float | None = None
+    own_ms: float | None = None
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
@@ -92,11 +96,7 @@ def summarise(
         "average pure infer time(ms)": sum(pure) / len(pure),
         AVERAGE: average,
         "average infer time(ms)": wall_ms / len(pure),
-        "min pure infer time(ms)": min(timed),
-        "p50 pure infer time(ms)": percentile(timed, 50),
-        "p90 pure infer time(ms)": percentile(timed, 90),
-        "p99 pure infer time(ms)": percentile(timed, 99),
-        "max pure infer time(ms)": max(timed),
+        **_spread([latency.own_ms for latency in latencies[workspace:]], timed),
         "throughput(utterances/s)": 1000 / average,
         "wall throughput(utterances/s)": 1000 * len(pure) / wall_ms,
     }
@@ -109,6 +109,16 @@ def summarise(
         figures["RTFx"] = 1000 * sum(lengths_s[workspace:]) / sum(timed)
         figures["wall RTFx"] = 1000 * sum(lengths_s) / wall_ms
     return figures
+
+
+def _spread(own: Sequence[float | None], pure: Sequence[float]) -> dict[str, float]:
+    """How the inferences differ from each other: by their own times, where pure ones are shares."""
+    values, what = (pure, "pure infer time") if None in own else (own, "latency")
+    return {
+        f"min {what}(ms)": min(values),
+        **{f"p{percent} {what}(ms)": percentile(values, percent) for percent in (50, 90, 99)},
+        f"max {what}(ms)": max(values),
+    }
 
 
 def format_figures(figures: dict[str, float]) -> str:

@@ -1,71 +1,377 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""How fast the suite's CPU engine is beside PyTorch.
+"""How fast the suite is on this CPU, beside every engine that one would pick instead.
 
-pyacl_infer.py and pth_online_infer.py take the same utterances, unpadded and one at a time, in turn for several rounds.
-Each in its own process: side by side in one, the idle threads of either would keep the other from a core. Utterances
-and the base-size model with random weights are those of chain.py.
+Each engine has a process of its own, all threads, and a base-size model with random weights. In every round all take
+the same utterances in turn: noise, of lengths drawn anew from LibriSpeech test-clean, so that no engine has seen them
+before. Below float32 the suite runs its padding-exact model on gears, which answers as on unpadded utterances and meets
+fewer lengths. WER is that of the demo's model and corpus in the same engine. Prints a table; writes engines.json and
+engines.png.
 
-    python test/bench/engines.py --work_dir=/tmp/bench --count=30
+    python test/bench/engines.py --work_dir=/tmp/bench
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
 import platform
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
+from typing import Any, NamedTuple
 
-from chain import make_model, make_tree, script  # first: it puts the suite on the path
+import numpy as np
+from chain import LENGTHS, ROOT, make_model, memory_kb  # first: it puts the suite on the path
 
-from wav2vec2_eval import cli
-from wav2vec2_eval.timing import AVERAGE, INFER_TIME_NAME, parse_figures
+from wav2vec2_eval import audio, cli, ctc, model_folder, scoring, timing
 
-NAMES = ("suite", "PyTorch")
+PYTORCH = "PyTorch float32"
+PLAIN_BF16 = "OpenVINO bfloat16, default settings"
+# Figure -> (engine, peer, ratio of their speeds to reach).
+TARGETS = (
+    ("suite int8", PYTORCH, 3.7),
+    ("suite int8", PLAIN_BF16, 1.45),
+    ("suite bfloat16", PYTORCH, 2.8),
+    ("suite bfloat16", PLAIN_BF16, 1.15),
+    ("suite float32", PYTORCH, 1.25),
+)
+FIRST_SAMPLES = 80_000  # of the utterance whose result tells how long the start takes
+WARM_UP = 60  # utterances: as many gears as there are in a few minutes of a real run
+DEMO = ROOT / "test/demo"
+
+Waveforms = Sequence[np.ndarray]  # (T,) normalised
+Infer = Callable[[Waveforms], Iterator[tuple[Any, float]]]  # logits (F, V) or a text, and a latency in ms, of each
+
+
+class Models(NamedTuple):
+    """The same weights in every form that an engine takes."""
+
+    folder: Path
+    plain: Path
+    masked: Path
+    int8: Path
+
+
+def make_models(folder: Path, work: Path) -> Models:
+    """Export the model, once; without the proof, which test_*.py and export_onnx.py itself are for."""
+    models = Models(folder, work / "plain.onnx", work / "masked.onnx", work / "masked-int8.onnx")
+    if models.int8.exists():
+        return models
+    import export_onnx
+    from wav2vec2_eval import quantize
+    from wav2vec2_eval.pytorch import load_model
+
+    work.mkdir(parents=True, exist_ok=True)
+    model = load_model(str(folder), attention="eager")
+    export_onnx.fold_weight_norm(model)
+    for path, masked in ((models.plain, False), (models.masked, True)):
+        names = ["input", "attention_mask"] if masked else ["input"]
+        export_onnx.trace(export_onnx.wrap(model, masked), names, path)
+        export_onnx.remove_no_ops(path)
+    del model
+    samples = [quantize.Sample(inputs, "") for inputs in map(masked_inputs, calibration(folder))]
+    quantize.quantize(models.masked, models.int8, samples)
+    return models
+
+
+def calibration(folder: Path) -> Waveforms:
+    """The demo's speech for the demo's model (as many as `read_samples` would take), noise for random weights."""
+    return demo_waveforms()[::2] if folder == DEMO / "model" else make_waveforms(0)[:16]
+
+
+def masked_inputs(waveform: np.ndarray) -> list[np.ndarray]:
+    """A waveform and its mask, padded to the gear."""
+    gear = audio.padded_length(len(waveform), audio.GEARS)
+    return [audio.pad(waveform, gear)[None], audio.pad(np.ones_like(waveform), gear)[None]]
+
+
+def make_waveforms(round_number: int, count: int = WARM_UP) -> Waveforms:
+    """Noise of lengths from test-clean; another draw for every round."""
+    lengths = random.Random(round_number).sample(LENGTHS, count)
+    return [np.random.default_rng(length).standard_normal(length, dtype=np.float32) for length in lengths]
+
+
+def demo_waveforms() -> Waveforms:
+    from wav2vec2_eval import librispeech
+
+    dataset = librispeech.open_dataset("clean", str(DEMO / "LibriSpeech"))
+    extractor = model_folder.feature_extractor(str(DEMO / "model"))
+    return [librispeech.model_input(dataset, index, extractor).samples[0] for index in range(len(dataset.ids))]
+
+
+# The engines: models, threads -> a function that infers waveforms. Each imports what it needs, since each is a process.
+
+
+def open_pytorch(dtype: str) -> Callable[[Models, int], Infer]:
+    def open_model(models: Models, threads: int) -> Infer:
+        import torch
+
+        from wav2vec2_eval.pytorch import load_model
+
+        torch.set_num_threads(threads)
+        model = load_model(str(models.folder), dtype=getattr(torch, dtype))
+
+        def infer(waveform: np.ndarray) -> np.ndarray:
+            with torch.inference_mode():
+                return model(torch.from_numpy(waveform[None]).to(model.dtype)).logits[0].float().numpy()
+
+        return one_at_a_time(infer)
+
+    return open_model
+
+
+def open_pipeline(models: Models, threads: int) -> Infer:
+    import torch
+    from transformers import pipeline
+
+    torch.set_num_threads(threads)
+    recognize = pipeline("automatic-speech-recognition", model=str(models.folder), device="cpu")
+    # The waveform is normalised already, and the pipeline does it again.
+    return one_at_a_time(lambda waveform: recognize({"raw": waveform, "sampling_rate": audio.SAMPLE_RATE})["text"])
+
+
+def open_onnxruntime(models: Models, threads: int) -> Infer:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(models.plain, options, providers=["CPUExecutionProvider"])
+    return one_at_a_time(lambda waveform: session.run(None, {"input": waveform[None]})[0][0])
+
+
+def open_openvino(precision: str) -> Callable[[Models, int], Infer]:
+    def open_model(models: Models, threads: int) -> Infer:
+        import openvino
+
+        properties = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads}
+        compiled = openvino.Core().compile_model(models.plain, "CPU", properties)
+        return one_at_a_time(lambda waveform: compiled([waveform[None]])[0][0].copy())
+
+    return open_model
+
+
+def open_suite(precision: str) -> Callable[[Models, int], Infer]:
+    def open_model(models: Models, threads: int) -> Infer:
+        from wav2vec2_eval.engines import open_engine
+
+        path = {"f32": models.plain, "bf16": models.masked, "int8": models.int8}[precision]
+        engine = open_engine(path, num_threads=threads, precision=precision)
+        to_inputs = masked_inputs if len(engine.inputs) == 2 else lambda waveform: [waveform[None]]
+
+        def infer(waveforms: Waveforms) -> Iterator[tuple[np.ndarray, float]]:
+            for result in engine.stream(map(to_inputs, waveforms)):
+                yield result.outputs[0][0], result.own_ms or result.pure_ns / 1e6
+
+        return infer
+
+    return open_model
+
+
+def one_at_a_time(infer_one: Callable[[np.ndarray], Any]) -> Infer:
+    def infer(waveforms: Waveforms) -> Iterator[tuple[Any, float]]:
+        for waveform in waveforms:
+            start = time.perf_counter()
+            output = infer_one(waveform)
+            yield output, 1000 * (time.perf_counter() - start)
+
+    return infer
+
+
+ENGINES: dict[str, Callable[[Models, int], Infer]] = {
+    PYTORCH: open_pytorch("float32"),
+    "PyTorch bfloat16": open_pytorch("bfloat16"),
+    "transformers pipeline float32": open_pipeline,
+    "onnxruntime float32": open_onnxruntime,
+    "OpenVINO float32, default settings": open_openvino("f32"),
+    PLAIN_BF16: open_openvino("bf16"),
+    "suite float32": open_suite("f32"),
+    "suite bfloat16": open_suite("bf16"),
+    "suite int8": open_suite("int8"),
+}
+
+
+# Processes
+
+
+def serve(name: str, work: Path, threads: int) -> None:
+    """What a worker does: answers each line of JSON on stdin by one on stdout."""
+    models = make_models(work / "model", work / "models")
+    infer = ENGINES[name](models, threads)
+    list(infer([np.ones(FIRST_SAMPLES, np.float32)]))
+    answer({"ready": True})
+    for line in sys.stdin:
+        lengths = json.loads(line)
+        waveforms = [np.random.default_rng(length).standard_normal(length, dtype=np.float32) for length in lengths]
+        start = time.perf_counter()
+        latencies = [latency for _, latency in infer(waveforms)]
+        seconds = time.perf_counter() - start
+        answer({"seconds": seconds, "latencies": latencies, "peak_mb": memory_kb(os.getpid()) / 1024})
+
+
+def answer(figures: dict[str, Any]) -> None:
+    print(json.dumps(figures), flush=True)
+
+
+def score(name: str, work: Path, threads: int) -> None:
+    """The WER of the demo's model and corpus in one engine."""
+    models = make_models(DEMO / "model", work / "demo_models")
+    from wav2vec2_eval import librispeech
+
+    symbols = model_folder.symbols(str(DEMO / "model"))
+    outputs = [output for output, _ in ENGINES[name](models, threads)(demo_waveforms())]
+    texts = [each if isinstance(each, str) else ctc.greedy_decode(each, symbols) for each in outputs]
+    references = librispeech.open_dataset("clean", str(DEMO / "LibriSpeech")).texts
+    numbered = [{str(key): text for key, text in enumerate(part)} for part in (references, texts)]
+    answer({"wer": scoring.total(scoring.word_errors(*numbered)).wer, "texts": texts})
+
+
+class Worker:
+    """An engine in a process of its own."""
+
+    def __init__(self, name: str, work: Path, threads: int) -> None:
+        self.name = name
+        command = [sys.executable, __file__, f"--work_dir={work}", f"--threads={threads}", f"--serve={name}"]
+        start = time.perf_counter()
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._read()
+        self.first_s = time.perf_counter() - start  # until the first result
+
+    def run(self, lengths: Sequence[int]) -> dict[str, Any]:
+        """Infer utterances of these lengths: seconds, latencies in ms, peak memory so far in MB."""
+        self._process.stdin.write(json.dumps(list(lengths)) + "\n")
+        self._process.stdin.flush()
+        return self._read()
+
+    def close(self) -> None:
+        self._process.stdin.close()
+        self._process.wait()
+
+    def _read(self) -> dict[str, Any]:
+        while line := self._process.stdout.readline():
+            if line.startswith("{"):
+                return json.loads(line)
+        sys.exit(f"failed: {self.name}")
+
+
+def conditions(threads: int) -> list[str]:
+    names = ("torch", "transformers", "onnxruntime", "openvino", "nncf")
+    packages = ", ".join(f"{name} {version(name)}" for name in names)
+    known = sorted({"avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8"} & cli.cpu_features())
+    return [
+        f"{cli.cpu_name()} ({' '.join(known)}), {threads} threads, load {os.getloadavg()[0]:.1f} at the start",
+        f"Python {platform.python_version()}, {packages}",
+    ]
+
+
+def measure(workers: Sequence[Worker], rounds: int, count: int) -> dict[str, dict[str, Any]]:
+    """All engines in turn on the same utterances, round by round."""
+    found: dict[str, dict[str, Any]] = {
+        worker.name: {"first result (s)": worker.first_s, "seconds": [], "latencies": []} for worker in workers
+    }
+    audio_s = []
+    for number in range(rounds + 1):
+        lengths = random.Random(number).sample(LENGTHS, count if number else WARM_UP)
+        for worker in workers if number % 2 else reversed(workers):
+            done = worker.run(lengths)
+            figures = found[worker.name]
+            figures["peak memory (MB)"] = done["peak_mb"]
+            if number:
+                figures["seconds"].append(done["seconds"])
+                figures["latencies"] += done["latencies"]
+        if number:
+            audio_s.append(sum(lengths) / audio.SAMPLE_RATE)
+    for figures in found.values():
+        figures["RTFx of each round"] = [length / taken for length, taken in zip(audio_s, figures.pop("seconds"))]
+        figures["RTFx"] = median(figures["RTFx of each round"])
+        latencies = figures.pop("latencies")
+        figures["p50 (ms)"], figures["p99 (ms)"] = (timing.percentile(latencies, percent) for percent in (50, 99))
+    return found
+
+
+def ratio(found: dict[str, dict[str, Any]], name: str, peer: str) -> float:
+    """How many times as fast `name` is: the median over the rounds, in each of which both had the same work."""
+    rounds = zip(found[name]["RTFx of each round"], found[peer]["RTFx of each round"])
+    return median(ours / theirs for ours, theirs in rounds)
+
+
+def table(found: dict[str, dict[str, Any]]) -> Iterator[str]:
+    names = ("RTFx", "p50 (ms)", "p99 (ms)", "first result (s)", "peak memory (MB)")
+    yield f"| engine | {' | '.join(names)} | WER, demo | x PyTorch | x OpenVINO bf16 |"
+    yield "| --- |" + " ---: |" * (len(names) + 3)
+    for name, figures in found.items():
+        values = [f"{figures[key]:.0f}" if key[0] == "p" else f"{figures[key]:.1f}" for key in names]
+        values.append(f"{100 * figures['WER, demo']:.2f} %")
+        values += [f"{ratio(found, name, peer):.2f}" for peer in (PYTORCH, PLAIN_BF16)]
+        yield f"| {name} | {' | '.join(values)} |"
+
+
+def draw(found: dict[str, dict[str, Any]], title: str, path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    names = sorted(found, key=lambda name: found[name]["RTFx"])
+    values = [found[name]["RTFx"] for name in names]
+    figure, axes = pyplot.subplots(figsize=(8, 4), layout="constrained")
+    colours = ["tab:blue" if name.startswith("suite") else "0.7" for name in names]
+    axes.bar_label(axes.barh(names, values, color=colours), fmt="%.1f", padding=3)
+    axes.set(xlabel="RTFx: seconds of speech per second, median of the rounds", xlim=(0, 1.1 * max(values)))
+    axes.set_title(title, fontsize=9)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=120)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = cli.ArgumentParser(__doc__)
+    option = parser.add_argument
+    option("--work_dir", type=Path, required=True, help="where models and results are written, and kept")
+    option("--count", type=cli.integer(2), default=20, metavar="N", help="utterances a round")
+    option("--rounds", type=cli.integer(1), default=7, metavar="N")
+    option("--threads", type=cli.integer(1), default=cli.default_threads(), metavar="N")
+    option("--serve", choices=ENGINES, help=argparse.SUPPRESS)
+    option("--score", choices=ENGINES, help=argparse.SUPPRESS)
+    return parser.parse_args()
 
 
 def main() -> int:
-    parser = cli.ArgumentParser(__doc__)
-    parser.add_argument("--work_dir", type=Path, required=True, help="where data and results are written, and kept")
-    parser.add_argument("--count", type=cli.integer(2), default=30, metavar="N", help="utterances")
-    parser.add_argument("--rounds", type=cli.integer(1), default=5, metavar="N", help="times that each is measured")
-    args = parser.parse_args()
-    cwd: Path = args.work_dir
-    cwd.mkdir(parents=True, exist_ok=True)
+    args = parse_args()
+    if args.serve or args.score:
+        (serve if args.serve else score)(args.serve or args.score, args.work_dir, args.threads)
+        return 0
+    work: Path = args.work_dir
+    header = conditions(args.threads)
+    print(*header, sep="\n")
+    make_models(make_model(work / "model"), work / "models")
+    for name in ENGINES:  # once, for what an engine keeps on disk
+        Worker(name, work, args.threads).close()
+    workers = [Worker(name, work, args.threads) for name in ENGINES]
+    found = measure(workers, args.rounds, args.count)
+    for worker in workers:
+        worker.close()
+    for name, figures in found.items():
+        command = [sys.executable, __file__, f"--work_dir={work}", f"--threads={args.threads}", f"--score={name}"]
+        output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+        answer_of = json.loads(output.splitlines()[-1])
+        figures["WER, demo"], figures["transcripts"] = answer_of["wer"], answer_of["texts"]
 
-    packages = ", ".join(f"{name} {version(name)}" for name in ("onnxruntime", "torch", "transformers"))
-    print(f"{cli.cpu_name()}, {cli.default_threads()} threads, load {os.getloadavg()[0]:.1f}")
-    print(f"Python {platform.python_version()}, {packages}, float32")
-    model = f"--model_name_or_path={make_model(cwd / 'model')}"
-    data = ("--which_dataset=clean", f"--dataset_path={make_tree(cwd / 'LibriSpeech')}", f"--limit={args.count}", model)
-    script("preprocess.py", "--pre_data_save_path=./unpadded", "--gears=none", *data, cwd=cwd)
-    script("export_onnx.py", "--model_save_dir=./models", model, cwd=cwd)
-    suite = (
-        "pyacl_infer.py",
-        "--model_path=./models/wav2vec2-base-960h.onnx",
-        "--input_info_file_path=./unpadded/bin_file.info",
-        "--infer_res_save_path=./engines_suite",
-        "--workspace=1",
-    )
-    pytorch = ("pth_online_infer.py", "--pred_res_save_path=./engines_pytorch/transcriptions.txt", *data)
-
-    rounds: list[list[dict[str, float]]] = []
-    for _ in range(args.rounds):
-        rounds.append([])
-        for command, folder in ((suite, "engines_suite"), (pytorch, "engines_pytorch")):
-            script(*command, cwd=cwd)
-            rounds[-1].append(parse_figures((cwd / folder / INFER_TIME_NAME).read_text()))
-    print(
-        f"{args.count} utterances, {rounds[0][1]['total audio(s)']:.0f} s of audio, medians of {args.rounds} rounds\n"
-    )
-    for name, figures in zip(NAMES, zip(*rounds)):
-        latencies = [each[AVERAGE] for each in figures]
-        spread = ", ".join(f"{latency:.0f}" for latency in latencies)
-        rtfx = median(each["RTFx"] for each in figures)
-        print(f"{name:8s} average latency {median(latencies):6.1f} ms ({spread}), RTFx {rtfx:.1f}")
-    ratios = [ours[AVERAGE] / theirs[AVERAGE] for ours, theirs in rounds]
-    print(f"ratio    {median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})")
+    header.append(f"{args.rounds} rounds of {args.count} utterances with lengths of test-clean, base-size model")
+    print(header[-1], *table(found), sep="\n")
+    same = found["suite float32"]["transcripts"] == found[PYTORCH]["transcripts"]
+    print(f"\ndemo transcripts of suite float32 and PyTorch float32: {'equal' if same else 'DIFFERENT'}")
+    for name, peer, wanted in TARGETS:
+        reached = ratio(found, name, peer)
+        print(f"{name} / {peer}: {reached:.2f}, to reach {wanted}: {'reached' if reached >= wanted else 'NOT REACHED'}")
+    (work / "engines.json").write_text(json.dumps({"conditions": header, "engines": found}, indent=2) + "\n")
+    draw(found, header[0] + "\n" + header[-1], work / "engines.png")
+    print(f"written: {work / 'engines.json'}, {work / 'engines.png'}")
     return 0
 
 

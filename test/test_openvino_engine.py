@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The OpenVINO engine against onnxruntime, an independent implementation of the same file."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from wav2vec2_eval import engines
+from wav2vec2_eval.errors import SuiteError
+
+from conftest import noise, run_ok, run_script
+
+openvino = pytest.importorskip("openvino")
+HAS_BF16 = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+needs_bf16 = pytest.mark.skipif(not HAS_BF16, reason="the processor has no bfloat16 instructions")
+
+# The first has a single frame, after which a fused attention would answer wrongly; see SNIPPETS_MODE.
+LENGTHS = (400, 400, 33_361, 720, 9_000, 21_037, 10_000, 33_360, 5_000)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory, model_folder):
+    """A folder with the plain and the masked model, without what the engine keeps beside them."""
+    folder = tmp_path_factory.mktemp("models")
+    for options in ([], ["--attention_mask"]):
+        run_ok("export_onnx.py", "--model_save_dir=.", f"--model_name_or_path={model_folder}", *options, cwd=folder)
+    shutil.rmtree(folder / "openvino_cache", ignore_errors=True)
+    return folder
+
+
+@pytest.fixture
+def plain(models, tmp_path):
+    return Path(shutil.copy(models / "wav2vec2-base-960h.onnx", tmp_path))
+
+
+def waveforms(lengths=LENGTHS):
+    return [[noise(length, seed).astype(np.float32)[None]] for seed, length in enumerate(lengths)]
+
+
+def logits(path, inputs, **options):
+    with engines.open_engine(path, **{"num_threads": 2, **options}) as engine:
+        return [result.outputs[0] for result in engine.stream(iter(inputs))]
+
+
+def error(actual, expected):
+    assert actual.shape == expected.shape
+    return np.abs(actual - expected).max() / np.abs(expected).max()
+
+
+@pytest.mark.parametrize("in_flight", [None, 2, 3])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_equals_onnxruntime_in_order(plain, threads, in_flight):
+    expected = logits(plain, waveforms(), engine="onnxruntime")
+    actual = logits(plain, waveforms(), engine="openvino", num_threads=threads, in_flight=in_flight)
+    assert max(map(error, actual, expected)) < 5e-6
+
+
+def test_batches_of_a_masked_model_equal_single_utterances(models):
+    path = models / "wav2vec2-base-960h-masked.onnx"
+    inputs = [[waveform, np.ones_like(waveform)] for (waveform,) in waveforms()]
+    expected = logits(path, inputs, engine="onnxruntime")
+    for batch_size in (1, 4):  # both are padded to multiples of 10,000 samples
+        actual = logits(path, inputs, engine="openvino", batch_size=batch_size)
+        assert max(map(error, actual, expected)) < 1e-5
+
+
+@needs_bf16
+def test_bf16_is_near(plain):
+    expected = logits(plain, waveforms())
+    actual = logits(plain, waveforms(), precision="bf16")
+    errors = list(map(error, actual, expected))
+    assert 1e-4 < max(errors) < 5e-2  # it was bfloat16, and not much worse than that
+
+
+def test_bf16_needs_the_processor(plain, monkeypatch):
+    monkeypatch.setattr(openvino.Core, "get_property", lambda *_: ["FP32"])
+    with pytest.raises(SuiteError, match=r"--precision=bf16: .* has no bfloat16 instructions; use f32"):
+        engines.open_engine(plain, num_threads=1, engine="openvino", precision="bf16")
+
+
+def test_times_add_up(plain):
+    start = time.perf_counter()
+    with engines.open_engine(plain, num_threads=2, engine="openvino", in_flight=2) as engine:
+        results = list(engine.stream(iter(waveforms())))
+        assert engine.conditions["in_flight"] == 2
+    elapsed_ms = 1000 * (time.perf_counter() - start)
+    assert all(result.pure_ns >= 0 for result in results)
+    shares_ms = sum(result.pure_ns for result in results) / 1e6
+    assert shares_ms < elapsed_ms
+    assert sum(result.own_ms for result in results) > 0.9 * shares_ms  # which include the ways between threads
+
+
+def test_float32_has_one_in_flight(plain):
+    with engines.open_engine(plain, num_threads=2, engine="openvino") as engine:
+        (result,) = engine.stream(iter(waveforms([5000])))
+        assert engine.conditions["in_flight"] == 1
+    assert result.own_ms is None
+
+
+@needs_bf16
+def test_the_conversion_is_kept_until_the_model_changes(plain, tmp_path, models):
+    logits(plain, waveforms([400]), precision="bf16")
+    cache = tmp_path / "openvino_cache"
+    first = {path.name: path.stat().st_mtime_ns for path in cache.iterdir()}
+    assert sorted(name.rpartition(".")[2] for name in first) == ["bin", "xml"]
+    logits(plain, waveforms([400]), precision="bf16")
+    assert {path.name: path.stat().st_mtime_ns for path in cache.iterdir()} == first
+    (cache / "wav2vec2-base-960h-masked-0123456789abcdef.xml").touch()  # another model's
+    shutil.copy(models / "wav2vec2-base-960h-masked.onnx", plain)
+    inputs = [[*waveforms([400])[0], np.ones((1, 400), np.float32)]]
+    logits(plain, inputs, precision="bf16")
+    second = {path.name for path in cache.iterdir()}
+    assert len(second) == 3 and second.isdisjoint(first)
+    assert "wav2vec2-base-960h-masked-0123456789abcdef.xml" in second
+
+
+@needs_bf16
+def test_a_folder_that_cannot_be_written(plain, tmp_path):
+    (tmp_path / "openvino_cache").write_text("in the way")
+    assert logits(plain, waveforms([720]), precision="bf16")[0].shape == (1, 2, 32)
+    assert (tmp_path / "openvino_cache").read_text() == "in the way"
+
+
+@needs_bf16
+def test_a_cut_conversion_is_an_error_that_names_the_model(plain, tmp_path):
+    logits(plain, waveforms([400]), precision="bf16")
+    (path,) = (tmp_path / "openvino_cache").glob("*.xml")
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(SuiteError, match=r"wav2vec2-base-960h\.onnx: cannot be loaded"):
+        engines.open_engine(plain, num_threads=1, precision="bf16")
+
+
+def test_an_utterance_that_fails_ends_the_run_and_its_threads(plain):
+    before = threading.active_count()
+    with (
+        engines.open_engine(plain, num_threads=2, engine="openvino", in_flight=2) as engine,
+        pytest.raises(SuiteError, match=r"OpenVINO failed on inputs of shape \(1, 100\)"),
+    ):
+        list(engine.stream(iter(waveforms([5000, 100, 5000, 5000]))))
+    assert threading.active_count() == before
+
+
+def test_leaving_early_ends_the_threads(plain):
+    before = threading.active_count()
+    with engines.open_engine(plain, num_threads=2, engine="openvino", in_flight=2) as engine:
+        stream = engine.stream(iter(waveforms()))
+        next(stream)
+        stream.close()
+    assert threading.active_count() == before
+
+
+def test_nothing_to_infer(plain):
+    assert logits(plain, [], engine="openvino") == []
+
+
+@needs_bf16
+def test_auto_is_the_engine_that_is_best_for_the_precision(plain):
+    for precision, name in (("f32", "onnxruntime"), ("bf16", "OpenVINO")):
+        with engines.open_engine(plain, num_threads=1, precision=precision) as engine:
+            assert engine.conditions["engine"].startswith(name)
+
+
+def test_where_it_is_not_installed(plain, monkeypatch):
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    with pytest.raises(SuiteError, match="--precision=bf16: onnxruntime computes in float32"):
+        engines.open_engine(plain, num_threads=1, precision="bf16")
+    with pytest.raises(SuiteError, match="--engine=openvino: OpenVINO cannot be imported; pip install openvino"):
+        engines.open_engine(plain, num_threads=1, engine="openvino")
+
+
+def test_pyacl_infer_says_which_engine(chain, tmp_path):
+    common = ("--model_path=models/wav2vec2-base-960h.onnx", "--input_info_file_path=pre_data/clean/bin_file.info")
+    for options, engine in (([], "onnxruntime"), (["--engine=openvino"], "OpenVINO")):
+        folder = tmp_path / engine
+        output = run_ok("pyacl_infer.py", *common, f"--infer_res_save_path={folder}", *options, cwd=chain)
+        assert output.startswith(f"{engine} ")
+        assert "p99 pure infer time(ms): " in (folder / "infer_time.txt").read_text()
+    folder = tmp_path / "two"
+    options = ("--engine=openvino", "--in_flight=2")
+    run_ok("pyacl_infer.py", *common, f"--infer_res_save_path={folder}", *options, cwd=chain)
+    assert "p99 latency(ms): " in (folder / "infer_time.txt").read_text()
+    refused = run_script(
+        "pyacl_infer.py",
+        *common,
+        f"--infer_res_save_path={tmp_path / 'OpenVINO'}",
+        "--resume",
+        "--engine=onnxruntime",
+        cwd=chain,
+    )
+    assert refused.returncode == 2
+    assert "cannot be resumed: its results were made with engine = OpenVINO" in refused.stderr

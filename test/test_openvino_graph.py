@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from wav2vec2_eval.openvino_graph import to_2d
+
+from conftest import make_model, noise, run_ok
+
+
+@pytest.fixture(scope="module")
+def masked(tmp_path_factory, model_folder):
+    folder = tmp_path_factory.mktemp("masked")
+    model = f"--model_name_or_path={model_folder}"
+    run_ok("export_onnx.py", "--model_save_dir=.", "--attention_mask", model, cwd=folder)
+    return folder / "wav2vec2-base-960h-masked.onnx"
+
+
+@pytest.fixture(params=["plain", "masked"])
+def export(request, chain):
+    return chain / "models/wav2vec2-base-960h.onnx" if request.param == "plain" else request.getfixturevalue("masked")
+
+
+def infer(model: onnx.ModelProto, num_samples: int) -> np.ndarray:
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    waveform = noise(num_samples).astype(np.float32)[None]
+    mask = np.ones_like(waveform)
+    mask[:, 3 * num_samples // 4 :] = 0
+    names = [value.name for value in session.get_inputs()]
+    return session.run(None, dict(zip(names, (waveform, mask))))[0]
+
+
+def dimensions(model: onnx.ModelProto) -> list[int]:
+    """Of each convolution's stride."""
+    attributes = [
+        {each.name: each.ints for each in node.attribute} for node in model.graph.node if node.op_type == "Conv"
+    ]
+    return [len(each["strides"]) for each in attributes]
+
+
+def test_the_same_numbers_in_2d(export):
+    model = onnx.load(export)
+    expected = {num_samples: infer(model, num_samples) for num_samples in (720, 33_361)}
+    to_2d(model)
+    onnx.checker.check_model(model, full_check=True)
+    assert dimensions(model) == [2] * 7 + [1]  # the last is the positional one
+    for num_samples, logits in expected.items():
+        np.testing.assert_allclose(infer(model, num_samples), logits, atol=2e-5 * np.abs(logits).max())
+
+
+def test_nothing_is_left_that_nobody_reads(export):
+    model = onnx.load(export)
+    to_2d(model)
+    used = {name for node in model.graph.node for name in node.input} | {value.name for value in model.graph.output}
+    assert all(not used.isdisjoint(node.output) for node in model.graph.node)
+
+
+def test_a_second_time_changes_nothing(export):
+    model = onnx.load(export)
+    to_2d(model)
+    once = model.SerializeToString(deterministic=True)
+    to_2d(model)
+    assert model.SerializeToString(deterministic=True) == once
+
+
+def test_models_with_layer_norm_stay_as_they_are(tmp_path):
+    folder = make_model(tmp_path / "model", feat_extract_norm="layer", do_stable_layer_norm=True, conv_bias=True)
+    run_ok("export_onnx.py", "--model_save_dir=.", f"--model_name_or_path={folder}", cwd=tmp_path)
+    model = onnx.load(tmp_path / "wav2vec2-base-960h.onnx")
+    before = model.SerializeToString(deterministic=True)
+    to_2d(model)
+    assert model.SerializeToString(deterministic=True) == before

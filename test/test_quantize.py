@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""int8 models of the demo: real speech shows what quantization costs."""
+
+from __future__ import annotations
+
+import sys
+
+import onnx
+import pytest
+
+import export_onnx
+from wav2vec2_eval import engines, quantize
+from wav2vec2_eval.errors import SuiteError
+from wav2vec2_eval.timing import parse_figures
+
+from conftest import ROOT, run_ok, run_script
+
+pytest.importorskip("nncf")
+
+DEMO = ROOT / "test/demo"
+MODEL = f"--model_name_or_path={DEMO / 'model'}"
+DATA = ("--which_dataset=clean", f"--dataset_path={DEMO / 'LibriSpeech'}")
+INT8 = "wav2vec2-base-960h-int8.onnx"
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """A folder with pre/, and models/ with the float and the int8 model."""
+    cwd = tmp_path_factory.mktemp("int8")
+    run_ok("preprocess.py", "--pre_data_save_path=pre", "--gears=none", *DATA, MODEL, cwd=cwd)
+    done = run_script(
+        "export_onnx.py",
+        "--model_save_dir=models",
+        MODEL,
+        "--quantize=int8",
+        "--calibration=pre/bin_file.info",
+        cwd=cwd,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "in int8" in done.stdout and "on 26 held-out utterances" in done.stdout
+    return cwd
+
+
+def infer(cwd, folder, *options):
+    return run_script(
+        "pyacl_infer.py",
+        "--input_info_file_path=pre/bin_file.info",
+        f"--infer_res_save_path={folder}",
+        *options,
+        cwd=cwd,
+    )
+
+
+def wer(cwd, folder):
+    options = (f"--bin_file_path={folder}", f"--res_save_path={folder}/t.txt", "--which_dataset=clean", MODEL)
+    run_ok("postprocess.py", *options, cwd=cwd)
+    return parse_figures((cwd / folder / "wer.txt").read_text())["WER"]
+
+
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+def test_recognises_as_well_as_float(exported, engine):
+    if engine == "openvino":
+        pytest.importorskip("openvino")
+    float_model, int8_model = "--model_path=models/wav2vec2-base-960h.onnx", f"--model_path=models/{INT8}"
+    done = infer(exported, "float", float_model, f"--engine={engine}")
+    assert done.returncode == 0, done.stderr
+    done = infer(exported, "int8", int8_model, f"--engine={engine}", "--precision=int8")
+    assert done.returncode == 0, done.stderr
+    assert wer(exported, "int8") <= wer(exported, "float") + 0.005
+
+
+def test_weights_are_int8_but_for_the_first_convolutions(exported):
+    assert (exported / "models" / INT8).stat().st_size < (
+        exported / "models/wav2vec2-base-960h.onnx"
+    ).stat().st_size / 3
+    model = onnx.load(exported / "models" / INT8)
+    producers = {output: node for node in model.graph.node for output in node.output}
+    floats = {tensor.name for tensor in model.graph.initializer}
+    convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
+    kinds = ["float" if node.input[1] in floats else producers[node.input[1]].op_type for node in convolutions]
+    assert kinds == ["float"] * 4 + ["DequantizeLinear"] * 4
+
+
+@pytest.mark.parametrize(
+    ("model", "precision", "message"),
+    [
+        (INT8, "f32", "--precision=f32, but the model's weights are int8; give --precision=int8"),
+        ("wav2vec2-base-960h.onnx", "int8", "--precision=int8, but the model's weights are f32; export it with"),
+    ],
+)
+@pytest.mark.parametrize("engine", ["auto", "onnxruntime"])
+def test_the_precision_must_be_the_models(exported, engine, model, precision, message):
+    done = infer(exported, "res", f"--model_path=models/{model}", f"--precision={precision}", f"--engine={engine}")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert message in done.stderr
+    assert not (exported / "res/results.tsv").exists()
+
+
+def test_a_model_that_loses_accuracy_is_not_kept(exported, tmp_path, monkeypatch):
+    monkeypatch.setattr(quantize, "MAX_LOSS", -1.0)
+    with pytest.raises(SuiteError, match=r"int8.onnx: not written: WER .* in int8, .* in f32, on 26 held-out"):
+        export_onnx.export_int8(
+            exported / "models/wav2vec2-base-960h.onnx", tmp_path / INT8, exported / "pre/bin_file.info",
+            str(DEMO / "model"),
+        )  # fmt: skip
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--quantize=int8"], "--quantize and --calibration go together"),
+        (["--calibration=pre/bin_file.info"], "--quantize and --calibration go together"),
+        (["--quantize=int4", "--calibration=x"], "invalid choice: 'int4'"),
+        (["--quantize=int8", "--calibration=none/bin_file.info"], "none/bin_file.info: no such file"),
+        (["--quantize=int8", "--calibration=pre/bin_file.info", "--attention_mask"], "give --attention_mask to both"),
+    ],
+)
+def test_refused(exported, tmp_path, options, message):
+    done = run_script("export_onnx.py", f"--model_save_dir={tmp_path}", MODEL, *options, cwd=exported)
+    assert done.returncode == 2
+    assert message in done.stderr.splitlines()[-1]
+    assert not list(tmp_path.glob("*int8*"))
+
+
+def test_a_single_utterance_cannot_be_halved(tmp_path):
+    run_ok("preprocess.py", "--pre_data_save_path=pre", "--gears=none", "--limit=1", *DATA, MODEL, cwd=tmp_path)
+    with pytest.raises(SuiteError, match="expected at least 2 utterances, found 1"):
+        quantize.read_samples(tmp_path / "pre/bin_file.info", 1)
+
+
+def test_where_nncf_is_not_installed(exported, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "nncf", None)
+    with pytest.raises(SuiteError, match=r"NNCF cannot be imported; pip install -r requirements-openvino\.txt"):
+        quantize.quantize(exported / "models/wav2vec2-base-960h.onnx", tmp_path / "x.onnx", [])
+
+
+def test_metadata_names_the_precision(exported):
+    properties = {entry.key: entry.value for entry in onnx.load(exported / "models" / INT8).metadata_props}
+    assert properties[engines.PRECISION_KEY] == "int8"

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Several utterances in one execution, for the CPU engines: inputs stacked, outputs taken apart again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+
+import numpy as np
+
+from .audio import frame_count
+from .engines import TensorSpec
+from .errors import SuiteError
+
+Inputs = Sequence[np.ndarray]  # of one utterance, in model order
+Batch = Sequence[Inputs]
+
+
+def is_masked(inputs: Sequence[TensorSpec]) -> bool:
+    """Whether the model was exported with --attention_mask, so that padding leaves its answers as they are."""
+    names = [spec.name for spec in inputs]
+    return names == ["input", "attention_mask"] and all(spec.shape == (None, None) for spec in inputs)
+
+
+def check_batch_size(batch_size: int, inputs: Sequence[TensorSpec]) -> None:
+    """Raise SuiteError unless the model answers each utterance of a batch as if it were alone."""
+    if batch_size > 1 and not is_masked(inputs):
+        raise SuiteError(
+            f"--batch_size={batch_size} needs a model with attention_mask, to keep each utterance's answer; "
+            f"export it by export_onnx.py --attention_mask"
+        )
+
+
+def batched(utterances: Iterable[Inputs], batch_size: int) -> Iterator[Batch]:
+    """Group the utterances, `batch_size` at a time, the last ones perhaps fewer."""
+    waiting = iter(utterances)
+    while batch := list(islice(waiting, batch_size)):
+        yield batch
+
+
+def stack(batch: Batch, multiple: int = 1) -> list[np.ndarray]:
+    """(1, T) arrays of several lengths -> (B, longest T, rounded up to a `multiple`) for each input, zeros behind."""
+    longest = max(array.shape[1] for inputs in batch for array in inputs)
+    length = -(-longest // multiple) * multiple
+    if len(batch) == 1 and length == longest:
+        return list(batch[0])
+    padded = ([np.pad(array, ((0, 0), (0, length - array.shape[1]))) for array in arrays] for arrays in zip(*batch))
+    return [np.concatenate(arrays) for arrays in padded]
+
+
+def split(outputs: Sequence[np.ndarray], batch: Batch, stacked: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
+    """The outputs of each utterance of `batch`: (1, F, V) logits, cut to the frames of its own waveform."""
+    if len(batch) == 1 and stacked[0].shape == batch[0][0].shape:
+        return [list(outputs)]
+    frames = [frame_count(waveform.shape[1]) for waveform, *_ in batch]
+    return [[output[index : index + 1, :count] for output in outputs] for index, count in enumerate(frames)]
