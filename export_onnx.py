@@ -5,7 +5,9 @@
 Writes wav2vec2-base-960h.onnx: opset 11, input `input` (batch_size, data_len) float32, output `output`
 (batch_size, frames, symbols) float32. With --attention_mask, wav2vec2-base-960h-masked.onnx has a second input
 `attention_mask` like the first. The file is checked by onnx and compared with PyTorch through onnxruntime, plain at
-five lengths, masked at five lengths in all gears; if they differ, the export fails and leaves no file.
+five lengths, masked at five lengths in all gears, and in some of them through OpenVINO, if that is installed; if they
+differ, the export fails and leaves no file. With --quantize=int8, an int8 model is written beside it, unless it
+recognises worse.
 
     python export_onnx.py --model_save_dir=./models
 """
@@ -263,7 +265,7 @@ def export(model: Wav2Vec2ForCTC, path: Path, attention_mask: bool = False) -> N
         prove(model, new, attention_mask)
 
 
-def export_int8(source: Path, path: Path, calibration: Path, model_name: str) -> None:
+def export_int8(source: Path, path: Path, calibration: Path, attention_mask: bool, model_name: str) -> None:
     """Quantize `source` into `path` if, and only if, that costs no accuracy. Raises SuiteError otherwise."""
     import onnx
 
@@ -271,8 +273,7 @@ def export_int8(source: Path, path: Path, calibration: Path, model_name: str) ->
     from wav2vec2_eval.errors import SuiteError
 
     symbols = model_folder.symbols(model_name)
-    num_inputs = len(onnx.load(source).graph.input)
-    calibrated, held_out = quantize.read_samples(calibration, num_inputs)
+    calibrated, held_out = quantize.read_samples(calibration, 2 if attention_mask else 1)
     with candidate(path) as new:
         quantize.quantize(source, new, calibrated)
         onnx.checker.check_model(new, full_check=True)
@@ -291,7 +292,7 @@ def candidate(path: Path) -> Iterator[Path]:
     """Where to write what will become `path` if the block ends without an exception, and is removed otherwise."""
     from wav2vec2_eval import folders
 
-    work = path.with_name(f".{path.stem}.tmp")  # a folder, since engines keep files beside a model
+    work = path.with_name(f".{path.stem}.tmp")  # a folder, since an engine may keep files beside a model
     with folders.locked(path.parent):
         shutil.rmtree(work, ignore_errors=True)  # of a run that was killed
         work.mkdir()
@@ -304,6 +305,11 @@ def candidate(path: Path) -> Iterator[Path]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
+    if args.quantize:  # what is wrong with its options need not wait for the export
+        from wav2vec2_eval import quantize
+
+        quantize.check_installed()
+        quantize.read_samples(args.calibration, 2 if args.attention_mask else 1)
     from wav2vec2_eval.pytorch import load_model
 
     # ONNX has no fused attention at opset 11.
@@ -316,7 +322,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.quantize:
         del model
         int8 = path.with_name(f"{path.stem}-int8.onnx")
-        export_int8(path, int8, args.calibration, args.model_name_or_path)
+        export_int8(path, int8, args.calibration, args.attention_mask, args.model_name_or_path)
         print(f"written: {int8} ({int8.stat().st_size / 1e6:.1f} MB)")
     return 0
 

@@ -74,7 +74,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         "--in_flight",
         type=cli.integer(1),
         metavar="N",
-        help="OpenVINO: utterances side by side (default: 1 in f32, else as many as it suggests for the threads)",
+        help="OpenVINO: executions side by side (default: 1 in f32, else as many as it suggests for the threads)",
     )
     option("--batch_size", type=cli.integer(1), default=1, metavar="N", help="with an .onnx that has attention_mask")
     option("--num_threads", type=cli.integer(1), default=cli.default_threads(), metavar="N", help="CPU threads")

@@ -41,7 +41,7 @@ def check(path):
     for line in path.read_text(encoding="utf-8").splitlines():
         if line.startswith("-r "):
             check(path.parent / line[3:].strip())
-        elif "platform_machine" in line and platform.machine() not in line:
+        elif (host := re.search(r"platform_machine == .(\w+)", line)) and host[1] != platform.machine():
             continue
         elif match := re.match(r"([\w-]+)==(\d+)", line):
             found = version(match[1]).split(".")[0]

@@ -86,6 +86,7 @@ done
 [[ $engine =~ ^(auto|onnxruntime|openvino)$ ]] ||
     fail "--engine: expected auto, onnxruntime or openvino, found '$engine'"
 [[ $precision =~ ^(f32|bf16|int8)$ ]] || fail "--precision: expected f32, bf16 or int8, found '$precision'"
+[[ $engine != onnxruntime || $precision != bf16 ]] || fail "--precision=bf16: onnxruntime has none; use --engine=openvino"
 [[ -z $calibration || $precision == int8 ]] || fail "--calibration: only --precision=int8 is calibrated"
 [[ -z $calibration || -f $calibration ]] || fail "--calibration=$calibration: no such file"
 
@@ -113,7 +114,9 @@ run() { # script, arguments …
 }
 
 stage "environment"
-python=$(python_with "$root/requirements.txt")
+requirements=requirements.txt
+if [[ $engine == openvino || $precision != f32 ]]; then requirements="requirements-openvino.txt"; fi
+python=$(python_with "$root/$requirements")
 echo "Python: $python"
 on_npu='' lacking='' wanted_soc=$soc_version
 if ! source_cann; then

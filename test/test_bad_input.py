@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -399,9 +398,7 @@ CASES: dict[str, tuple[Change, tuple[str, ...], str]] = {
 
 
 def snapshot(root: Path) -> dict[str, bytes]:
-    """Every file but what an engine keeps beside its model."""
-    files = (path for path in root.rglob("*") if path.is_file() and path.parent.name != "openvino_cache")
-    return {str(path.relative_to(root)): path.read_bytes() for path in files}
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -492,7 +489,7 @@ def test_an_external_onnx_error_is_cut_to_a_line(user):
     onnx.save(model, user / "models/wav2vec2-base-960h.onnx")
     done = run_script(*INFER, cwd=user)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert re.search(r"cannot be loaded \((\[ONNXRuntimeError\]|Exception from) .{200,300}\); export it", done.stderr)
+    assert "cannot be loaded ([ONNXRuntimeError]" in done.stderr
 
 
 def test_an_utterance_that_the_model_cannot_take(user):
@@ -501,6 +498,6 @@ def test_an_utterance_that_the_model_cannot_take(user):
     rewrite("pre_data/clean/bin_file.info", "1.bin (1,10000)", "1.bin (1,100)")(user)
     done = run_script(*INFER[:3], "--infer_res_save_path=./new", cwd=user)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert re.search(r"(onnxruntime|OpenVINO) failed on inputs of shape \(1, 100\)", done.stderr)
+    assert "onnxruntime failed on inputs of shape (1, 100)" in done.stderr
     assert not (user / "new/infer_time.txt").exists()
     assert (user / "new/0.0.bin").read_bytes() == (user / "om_infer_res_clean/0.0.bin").read_bytes()

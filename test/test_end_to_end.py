@@ -96,7 +96,7 @@ def test_exported_graph(chain):
     used = {name for node in model.graph.node for name in node.input}
     assert not {tensor.name for tensor in model.graph.initializer} - used
     assert not any("parametrizations" in tensor.name for tensor in model.graph.initializer)
-    assert {path.name for path in (chain / "models").iterdir()} <= {"wav2vec2-base-960h.onnx", "openvino_cache"}
+    assert [path.name for path in (chain / "models").iterdir()] == ["wav2vec2-base-960h.onnx"]
 
 
 def test_logits_equal_transformers(chain, expected):
@@ -135,9 +135,8 @@ def test_infer_time(chain, folder):
     ]
     figures = parse_figures(text)
     assert figures["total infer num"] == len(ORDER)
-    what = "latency" if "p50 latency(ms)" in figures else "pure infer time"  # of several in flight
-    low, middle, high, highest = (figures[f"{name} {what}(ms)"] for name in ("min", "p50", "p99", "max"))
-    assert 0 < low <= middle <= high <= highest
+    assert 0 < figures["min pure infer time(ms)"] <= figures["p50 pure infer time(ms)"]
+    assert figures["p99 pure infer time(ms)"] <= figures["max pure infer time(ms)"]
     assert figures["average infer time(ms)"] >= figures["average pure infer time(ms)"]
     assert figures["total audio(s)"] == pytest.approx(sum(length for length, _ in SPEECH.values()) / 16_000)
 
@@ -441,7 +440,6 @@ def test_what_an_ascend_host_needs(chain, tmp_path):
         MODEL,
         MANIFEST,
         f"--infer_res_save_path={tmp_path / 'res'}",
-        "--engine=onnxruntime",
         cwd=chain,
         environment={"PYTHONPATH": str(tmp_path)},
     )

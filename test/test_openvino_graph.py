@@ -66,6 +66,34 @@ def test_a_second_time_changes_nothing(export):
     assert model.SerializeToString(deterministic=True) == once
 
 
+def pad_a_convolution(model):
+    convolution = next(node for node in model.graph.node if node.op_type == "Conv")
+    next(each for each in convolution.attribute if each.name == "pads").ints[:] = [1, 1]
+
+
+def leave_an_attribute_out(model):
+    convolution = next(node for node in model.graph.node if node.op_type == "Conv")
+    convolution.attribute.remove(next(each for each in convolution.attribute if each.name == "dilations"))
+
+
+def reshape_elsewhere(model):
+    node = next(node for node in model.graph.node if node.op_type == "InstanceNormalization")
+    node.op_type = "NotANorm"
+
+
+def renumber(model):
+    model.opset_import[0].version = 13
+
+
+@pytest.mark.parametrize("change", [pad_a_convolution, leave_an_attribute_out, reshape_elsewhere, renumber])
+def test_other_graphs_stay_as_they_are(chain, change):
+    model = onnx.load(chain / "models/wav2vec2-base-960h.onnx")
+    change(model)
+    before = model.SerializeToString(deterministic=True)
+    to_2d(model)
+    assert model.SerializeToString(deterministic=True) == before
+
+
 def test_models_with_layer_norm_stay_as_they_are(tmp_path):
     folder = make_model(tmp_path / "model", feat_extract_norm="layer", do_stable_layer_norm=True, conv_bias=True)
     run_ok("export_onnx.py", "--model_save_dir=.", f"--model_name_or_path={folder}", cwd=tmp_path)

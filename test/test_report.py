@@ -61,7 +61,7 @@ def test_figures_ratios_and_conditions(results, tmp_path, capsys):
                 "data set": "not known",
                 "threads": 2,
                 "utterances at a time": 8,
-                "utterances in flight": 2,
+                "executions in flight": 2,
                 "warm-up": 0,
                 "resumed": True,
             },

@@ -8,7 +8,7 @@ from itertools import islice
 
 import numpy as np
 
-from .audio import frame_count
+from .audio import RECEPTIVE_FIELD, frame_count
 from .engines import TensorSpec
 from .errors import SuiteError
 
@@ -39,18 +39,27 @@ def batched(utterances: Iterable[Inputs], batch_size: int) -> Iterator[Batch]:
 
 
 def stack(batch: Batch, multiple: int = 1) -> list[np.ndarray]:
-    """(1, T) arrays of several lengths -> (B, longest T, rounded up to a `multiple`) for each input, zeros behind."""
-    longest = max(array.shape[1] for inputs in batch for array in inputs)
-    length = -(-longest // multiple) * multiple
-    if len(batch) == 1 and length == longest:
+    """(1, T) arrays of several lengths -> (B, longest T, rounded up to a `multiple`) for each input, zeros behind.
+
+    Raises SuiteError for an utterance that is too short for a frame, which padding would hide.
+    """
+    if len(batch) == 1 and multiple == 1:
         return list(batch[0])
+    lengths = [array.shape[1] for inputs in batch for array in inputs]
+    if min(lengths) < RECEPTIVE_FIELD:
+        raise SuiteError(f"an utterance of {min(lengths)} samples gives no frame; expected at least {RECEPTIVE_FIELD}")
+    length = -(-max(lengths) // multiple) * multiple
     padded = ([np.pad(array, ((0, 0), (0, length - array.shape[1]))) for array in arrays] for arrays in zip(*batch))
     return [np.concatenate(arrays) for arrays in padded]
 
 
 def split(outputs: Sequence[np.ndarray], batch: Batch, stacked: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
-    """The outputs of each utterance of `batch`: (1, F, V) logits, cut to the frames of its own waveform."""
+    """The outputs of each utterance of `batch`: its own rows of (B, F, V) logits, cut to the frames of its waveform."""
     if len(batch) == 1 and stacked[0].shape == batch[0][0].shape:
         return [list(outputs)]
-    frames = [frame_count(waveform.shape[1]) for waveform, *_ in batch]
-    return [[output[index : index + 1, :count] for output in outputs] for index, count in enumerate(frames)]
+    results, row = [], 0
+    for waveform, *_ in batch:
+        rows, frames = slice(row, row + len(waveform)), frame_count(waveform.shape[1])
+        results.append([output[rows, :frames] for output in outputs])
+        row = rows.stop
+    return results

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from .errors import SuiteError
+from .errors import SuiteError, one_line
 from .manifest import Entry
 
 ENGINES = ("auto", "onnxruntime", "openvino")  # of a CPU
@@ -71,27 +71,27 @@ def open_engine(
 ) -> Engine:
     """Open the engine that `model_path` needs, by its suffix: `.om` runs on an NPU, `.onnx` on this host's CPU.
 
-    The CPU's engine is one of ENGINES, its precision one of PRECISIONS. "auto" is OpenVINO below float32, if it can be
-    imported, and else onnxruntime, which in float32 is as fast in less memory. `in_flight` utterances side by side are
-    OpenVINO's alone. `device_id`, `sync_infer` and `cpu_run` are
-    the NPU's. Raises SuiteError for a model that is missing, corrupt or of another kind, and for what the host or the
-    engine cannot do.
+    Of a CPU: `engine` is one of ENGINES, where "auto" is OpenVINO below float32, if it can be imported, and else
+    onnxruntime, which in float32 is as fast in less memory; `precision` is one of PRECISIONS; `num_threads`,
+    `batch_size` utterances in one execution, and `in_flight` executions side by side, which are OpenVINO's alone. Of an
+    NPU: `device_id`, `sync_infer` and `cpu_run`. Raises SuiteError for a model that is missing, corrupt or of another
+    kind, and for what the host or the engine cannot do.
     """
     if not model_path.is_file():
         raise SuiteError(f"{model_path}: no such model file; run export_onnx.py (and onnx2om.sh) first")
     if model_path.suffix == ".onnx":
-        from .openvino_engine import OpenVinoEngine, is_installed
+        from .openvino_engine import INSTALL, OpenVinoEngine, is_installed
 
         if engine == "openvino" or (engine == "auto" and precision != "f32" and is_installed()):
             if not is_installed():
-                raise SuiteError(
-                    "--engine=openvino: OpenVINO cannot be imported; pip install openvino, or leave it out"
-                )
+                raise SuiteError(f"--engine=openvino: OpenVINO cannot be imported; {INSTALL}")
             return OpenVinoEngine(model_path, num_threads, precision, batch_size, in_flight)
         from .onnx_engine import OnnxEngine
 
         if (in_flight or 1) > 1:
             raise SuiteError(f"--in_flight={in_flight}: onnxruntime takes one at a time; use --engine=openvino")
+        if precision == "bf16":
+            raise SuiteError(f"--precision=bf16: onnxruntime computes in float32 on a CPU; OpenVINO does it: {INSTALL}")
         return OnnxEngine(model_path, num_threads, precision, batch_size)
     if model_path.suffix == ".om":
         if batch_size != 1:
@@ -116,6 +116,11 @@ def check_precision(model_path: Path, asked: str, stored: str | None) -> None:
             else "give --precision=int8, or the model that is not quantized"
         )
         raise SuiteError(f"{model_path}: --precision={asked}, but the model's weights are {stored or 'f32'}; {remedy}")
+
+
+def unusable(model_path: Path, error: Exception) -> SuiteError:
+    """What a user is told of a model that an engine's library refuses."""
+    return SuiteError(f"{model_path}: cannot be loaded ({one_line(error, 200)}); export it again with export_onnx.py")
 
 
 def check_inputs(engine: Engine, dtypes: Sequence[np.dtype], utterances: Mapping[str, Sequence[Entry]]) -> None:

@@ -1,7 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one exception that stands for "the user can put this right"."""
+"""The one exception that stands for "the user can put this right", and what other libraries' errors say in it."""
 
 from __future__ import annotations
+
+
+def one_line(error: Exception, limit: int = 300) -> str:
+    """The text of another library's error, cut to one line of at most `limit` characters."""
+    return " ".join(str(error).split())[:limit]
 
 
 class SuiteError(Exception):

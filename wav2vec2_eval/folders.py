@@ -70,8 +70,8 @@ def check_replaceable(folder: Path, script: str, is_own: Callable[[str], bool]) 
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Make `folder` if need be, and keep other runs of the suite out of it. Raises SuiteError if one is in it.
+def locked(folder: Path, wait: bool = False) -> Iterator[None]:
+    """Make `folder` if need be, and keep other runs of the suite out of it. If one is in it, SuiteError, or `wait`.
 
     The lock belongs to the process: it goes with it, however it ends.
     """
@@ -81,7 +81,7 @@ def locked(folder: Path) -> Iterator[None]:
     remove_if_empty = False
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             raise SuiteError(f"{folder}: another run is writing into it; wait for its end, or choose another") from None
         except OSError:

@@ -17,7 +17,7 @@ import numpy as np
 
 from . import audio
 from .ctc import Symbols
-from .errors import SuiteError
+from .errors import SuiteError, one_line
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 
@@ -52,10 +52,9 @@ def is_local(model: str) -> bool:
 def hub_error(what: str, error: Exception, local_option: str) -> SuiteError:
     """A failed hub access: which id, which endpoint, and the option that avoids the hub."""
     endpoint = os.environ.get("HF_ENDPOINT", "the hub's default")
-    reason = " ".join(str(error).split())[:200]
     return SuiteError(
         f"{what}: not loaded from the hub (endpoint: {endpoint}; a mirror can be set by HF_ENDPOINT): "
-        f"{type(error).__name__}: {reason}; offline, give a local copy by {local_option}"
+        f"{type(error).__name__}: {one_line(error, 200)}; offline, give a local copy by {local_option}"
     )
 
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from . import batches
 from .cli import cpu_name
-from .engines import PRECISION_KEY, Result, TensorSpec, check_precision
-from .errors import SuiteError
+from .engines import PRECISION_KEY, Result, TensorSpec, check_precision, unusable
+from .errors import SuiteError, one_line
 from .tensors import DTYPE
 from .timing import MeasureTime
 
@@ -30,20 +30,13 @@ class OnnxEngine:
         except ImportError:
             raise SuiteError("onnxruntime is not installed, which .onnx models need; pip install onnxruntime") from None
 
-        if precision == "bf16":
-            raise SuiteError(
-                "--precision=bf16: onnxruntime computes in float32 on a CPU; use --engine=openvino, or f32"
-            )
         try:
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = num_threads
             options.log_severity_level = 4  # what it logs, the errors below say
             self._session = onnxruntime.InferenceSession(model_path, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime has a dozen classes for a bad model and no common base
-            reason = " ".join(str(error).split())[:200]
-            raise SuiteError(
-                f"{model_path}: cannot be loaded ({reason}); export it again with export_onnx.py"
-            ) from None
+            raise unusable(model_path, error) from None
         self.inputs = [_spec(node) for node in self._session.get_inputs()]
         batches.check_batch_size(batch_size, self.inputs)
         self._batch_size = batch_size
@@ -73,8 +66,7 @@ class OnnxEngine:
             return self._session.run(None, {spec.name: array for spec, array in zip(self.inputs, inputs)})
         except Exception as error:  # as above
             shapes = ", ".join(str(array.shape) for array in inputs)
-            reason = " ".join(str(error).split())[:300]
-            raise SuiteError(f"onnxruntime failed on inputs of shape {shapes}: {reason}") from None
+            raise SuiteError(f"onnxruntime failed on inputs of shape {shapes}: {one_line(error)}") from None
 
     def __enter__(self) -> OnnxEngine:
         return self

@@ -25,8 +25,7 @@ def to_2d(model: onnx.ModelProto) -> None:
     graph = model.graph
     end = next((node for node in graph.node if node.op_type == "Transpose"), None)  # (B, C, F) -> (B, F, C)
     nodes = _ancestors(graph, end) if end else []
-    convolutions = [node for node in nodes if node.op_type == "Conv"]
-    if len(convolutions) < 2 or any(len(_ints(node, "strides")) != 1 for node in convolutions):
+    if not _is_feature_extractor(nodes) or [opset.version for opset in model.opset_import] != [11]:
         return
 
     weights = {tensor.name: tensor for tensor in graph.initializer}
@@ -48,6 +47,19 @@ def to_2d(model: onnx.ModelProto) -> None:
     _remove_unused(graph)
 
 
+def _is_feature_extractor(nodes: list[onnx.NodeProto]) -> bool:
+    """Whether all convolutions are of one dimension and without padding, and all reshapes around a GroupNorm."""
+    convolutions = [node for node in nodes if node.op_type == "Conv"]
+    norms = [node for node in nodes if node.op_type == "InstanceNormalization"]
+    around = {name for node in norms for name in (*node.input, *node.output)}
+    return (
+        len(convolutions) > 1
+        and all({"kernel_shape", "strides", "dilations", "pads"} <= _names(node) for node in convolutions)
+        and all(len(_ints(node, "strides")) == 1 and not any(_ints(node, "pads")) for node in convolutions)
+        and all(not around.isdisjoint((*node.input, *node.output)) for node in nodes if node.op_type == "Reshape")
+    )
+
+
 def _ancestors(graph: onnx.GraphProto, node: onnx.NodeProto) -> list[onnx.NodeProto]:
     """All nodes whose outputs `node` depends on."""
     producers = {output: producer for producer in graph.node for output in producer.output}
@@ -63,6 +75,10 @@ def _ancestors(graph: onnx.GraphProto, node: onnx.NodeProto) -> list[onnx.NodePr
 
 def _ints(node: onnx.NodeProto, name: str) -> list[int]:
     return next(list(attribute.ints) for attribute in node.attribute if attribute.name == name)
+
+
+def _names(node: onnx.NodeProto) -> set[str]:
+    return {attribute.name for attribute in node.attribute}
 
 
 def _set(node: onnx.NodeProto, **attributes: list[int]) -> None:

@@ -9,7 +9,7 @@ import torch
 import transformers
 from transformers import Wav2Vec2ForCTC
 
-from .errors import SuiteError
+from .errors import SuiteError, one_line
 from .model_folder import hub_error, is_local, silence_hub
 
 
@@ -36,8 +36,9 @@ def load_model(name: str, *, dtype: torch.dtype = torch.float32, attention: str 
     except Exception as error:  # missing files, bad JSON, cut weights, hub failures: each has its own class
         if not local:
             raise hub_error(name, error, "--model_name_or_path") from None
-        reason = " ".join(str(error).split())[:300]
-        raise SuiteError(f"{name}: cannot be loaded as Wav2Vec2ForCTC ({reason}); copy the folder again") from None
+        raise SuiteError(
+            f"{name}: cannot be loaded as Wav2Vec2ForCTC ({one_line(error)}); copy the folder again"
+        ) from None
     # Only training reads masked_spec_embed.
     missing = [key for key in loading["missing_keys"] if not key.endswith("masked_spec_embed")]
     missing += [key for key, *_shapes in loading["mismatched_keys"]]

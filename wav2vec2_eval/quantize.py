@@ -7,6 +7,7 @@ The first four convolutions stay in float: quantized blindly, wav2vec2-base lose
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 from collections.abc import Sequence
@@ -37,7 +38,7 @@ class Samples(Sequence[Sample]):
 
     def __init__(self, entries: Sequence[Sequence[manifest.Entry]], texts: Sequence[str]) -> None:
         self._entries = entries
-        self._texts = texts
+        self.texts = texts
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -45,13 +46,14 @@ class Samples(Sequence[Sample]):
     def __getitem__(self, index: int) -> Sample:
         entries = self._entries[index]  # IndexError ends an iteration
         arrays = [tensors.read_bin(entry.path, entry.shape, tensors.DTYPE["float32"]) for entry in entries]
-        return Sample(arrays, self._texts[index])
+        return Sample(arrays, self.texts[index])
 
 
 def read_samples(path: Path, num_inputs: int) -> tuple[Samples, Samples]:
-    """What preprocess.py wrote, in two halves: to calibrate on, and to be held out. Every speaker is in both.
+    """What preprocess.py wrote, in two parts: up to CALIBRATED_UTTERANCES to calibrate on, and a half that is held out.
 
-    Raises SuiteError for a manifest without references, or for another number of inputs.
+    Both are drawn evenly from the whole, so that they have the same speakers. Raises SuiteError for a manifest without
+    references, or for another number of inputs.
     """
     utterances = manifest.read_manifest(path)
     references = manifest.read_utterances(path.with_name(manifest.UTTERANCES_NAME))
@@ -65,20 +67,27 @@ def read_samples(path: Path, num_inputs: int) -> tuple[Samples, Samples]:
             f"--attention_mask to both preprocess.py and export_onnx.py, or to neither"
         )
     keys = list(utterances)
-    halves = [
+    step = -(-len(keys[::2]) // CALIBRATED_UTTERANCES)
+    calibrated, held_out = (
         Samples([utterances[key] for key in part], [references[key].text for key in part])
-        for part in (keys[::2], keys[1::2])
-    ]
-    return halves[0], halves[1]
+        for part in (keys[::2][::step], keys[1::2])
+    )
+    return calibrated, held_out
+
+
+def check_installed() -> None:
+    """Raise SuiteError if NNCF cannot be imported."""
+    os.environ.setdefault("NNCF_CI", "1")  # otherwise NNCF reports its use over the network
+    try:
+        importlib.import_module("nncf")
+    except ImportError:
+        raise SuiteError("--quantize: NNCF cannot be imported; pip install -r requirements-openvino.txt") from None
 
 
 def quantize(source: Path, target: Path, samples: Sequence[Sample]) -> None:
-    """Write `source` with int8 weights and activations, calibrated on `samples`. Raises SuiteError without NNCF."""
-    os.environ.setdefault("NNCF_CI", "1")  # otherwise NNCF reports its use over the network
-    try:
-        import nncf
-    except ImportError:
-        raise SuiteError("--quantize: NNCF cannot be imported; pip install -r requirements-openvino.txt") from None
+    """Write `source` with int8 weights and activations, calibrated on `samples`."""
+    check_installed()
+    import nncf
     import onnx
     from onnx import version_converter
 
@@ -91,7 +100,7 @@ def quantize(source: Path, target: Path, samples: Sequence[Sample]) -> None:
     quantized = nncf.quantize(
         model,
         nncf.Dataset(samples, lambda sample: dict(zip(inputs, sample.inputs))),
-        subset_size=min(len(samples), CALIBRATED_UTTERANCES),
+        subset_size=len(samples),
         ignored_scope=nncf.IgnoredScope(names=names),
         model_type=nncf.ModelType.TRANSFORMER,
     )
@@ -99,10 +108,10 @@ def quantize(source: Path, target: Path, samples: Sequence[Sample]) -> None:
     onnx.save(quantized, target)
 
 
-def word_error_rate(path: Path, precision: str, samples: Sequence[Sample], symbols: ctc.Symbols, threads: int) -> float:
+def word_error_rate(path: Path, precision: str, samples: Samples, symbols: ctc.Symbols, threads: int) -> float:
     """WER of a model on this host's CPU."""
     with engines.open_engine(path, num_threads=threads, precision=precision) as engine:
         logits = (result.outputs[0][0] for result in engine.stream(sample.inputs for sample in samples))
         texts = {str(key): ctc.greedy_decode(each, symbols) for key, each in enumerate(logits)}
-    references = {str(key): sample.text for key, sample in enumerate(samples)}
+    references = {str(key): text for key, text in enumerate(samples.texts)}
     return scoring.total(scoring.word_errors(references, texts)).wer

@@ -76,7 +76,7 @@ def describe(folder: Path) -> dict[str, Any]:
         "precision": "precision",
         "threads": "num_threads",
         "utterances at a time": "batch_size",
-        "utterances in flight": "in_flight",
+        "executions in flight": "in_flight",
         "warm-up": "warm_up",
         "resumed": "resumed",  # then the times are of several runs, each with a cold start
     }

@@ -3,10 +3,10 @@
 """How fast the suite is on this CPU, beside every engine that one would pick instead.
 
 Each engine has a process of its own, all threads, and a base-size model with random weights. In every round all take
-the same utterances in turn: noise, of lengths drawn anew from LibriSpeech test-clean, so that no engine has seen them
-before. Below float32 the suite runs its padding-exact model on gears, which answers as on unpadded utterances and meets
-fewer lengths. WER is that of the demo's model and corpus in the same engine. Prints a table; writes engines.json and
-engines.png.
+the same utterances in turn: noise, of lengths of LibriSpeech test-clean that no round before had. Below float32 the
+suite runs its padding-exact model on gears, which answers as on unpadded utterances and meets fewer lengths. WER is
+that of the demo's model and corpus in the same engine; half of the corpus calibrates int8. Prints a table; writes
+engines.json and engines.png.
 
     python test/bench/engines.py --work_dir=/tmp/bench
 """
@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from chain import LENGTHS, ROOT, make_model, memory_kb  # first: it puts the suite on the path
 
-from wav2vec2_eval import audio, cli, ctc, model_folder, scoring, timing
+from wav2vec2_eval import audio, cli, ctc, model_folder, results, scoring, timing
 
 PYTORCH = "PyTorch float32"
 PLAIN_BF16 = "OpenVINO bfloat16, default settings"
@@ -76,14 +76,10 @@ def make_models(folder: Path, work: Path) -> Models:
         export_onnx.trace(export_onnx.wrap(model, masked), names, path)
         export_onnx.remove_no_ops(path)
     del model
-    samples = [quantize.Sample(inputs, "") for inputs in map(masked_inputs, calibration(folder))]
+    waveforms = demo_waveforms()[::2] if folder == DEMO / "model" else noise(lengths_of(0, 16))
+    samples = [quantize.Sample(inputs, "") for inputs in map(masked_inputs, waveforms)]
     quantize.quantize(models.masked, models.int8, samples)
     return models
-
-
-def calibration(folder: Path) -> Waveforms:
-    """The demo's speech for the demo's model (as many as `read_samples` would take), noise for random weights."""
-    return demo_waveforms()[::2] if folder == DEMO / "model" else make_waveforms(0)[:16]
 
 
 def masked_inputs(waveform: np.ndarray) -> list[np.ndarray]:
@@ -92,9 +88,14 @@ def masked_inputs(waveform: np.ndarray) -> list[np.ndarray]:
     return [audio.pad(waveform, gear)[None], audio.pad(np.ones_like(waveform), gear)[None]]
 
 
-def make_waveforms(round_number: int, count: int = WARM_UP) -> Waveforms:
-    """Noise of lengths from test-clean; another draw for every round."""
-    lengths = random.Random(round_number).sample(LENGTHS, count)
+def lengths_of(round_number: int, count: int) -> list[int]:
+    """Lengths of test-clean in samples, other ones for every round; round 0 is the warm-up, of WARM_UP utterances."""
+    different = list(dict.fromkeys(random.Random(0).sample(LENGTHS, len(LENGTHS))))
+    start = WARM_UP + (round_number - 1) * count if round_number else 0
+    return different[start : start + count]
+
+
+def noise(lengths: Sequence[int]) -> Waveforms:
     return [np.random.default_rng(length).standard_normal(length, dtype=np.float32) for length in lengths]
 
 
@@ -207,8 +208,7 @@ def serve(name: str, work: Path, threads: int) -> None:
     list(infer([np.ones(FIRST_SAMPLES, np.float32)]))
     answer({"ready": True})
     for line in sys.stdin:
-        lengths = json.loads(line)
-        waveforms = [np.random.default_rng(length).standard_normal(length, dtype=np.float32) for length in lengths]
+        waveforms = noise(json.loads(line))
         start = time.perf_counter()
         latencies = [latency for _, latency in infer(waveforms)]
         seconds = time.perf_counter() - start
@@ -221,7 +221,8 @@ def answer(figures: dict[str, Any]) -> None:
 
 def score(name: str, work: Path, threads: int) -> None:
     """The WER of the demo's model and corpus in one engine."""
-    models = make_models(DEMO / "model", work / "demo_models")
+    version_of_it = results.file_digest(DEMO / "model/model.safetensors")[:8]
+    models = make_models(DEMO / "model", work / f"demo_models_{version_of_it}")
     from wav2vec2_eval import librispeech
 
     symbols = model_folder.symbols(str(DEMO / "model"))
@@ -277,7 +278,7 @@ def measure(workers: Sequence[Worker], rounds: int, count: int) -> dict[str, dic
     }
     audio_s = []
     for number in range(rounds + 1):
-        lengths = random.Random(number).sample(LENGTHS, count if number else WARM_UP)
+        lengths = lengths_of(number, count if number else WARM_UP)
         for worker in workers if number % 2 else reversed(workers):
             done = worker.run(lengths)
             figures = found[worker.name]
@@ -324,7 +325,7 @@ def draw(found: dict[str, dict[str, Any]], title: str, path: Path) -> None:
     colours = ["tab:blue" if name.startswith("suite") else "0.7" for name in names]
     axes.bar_label(axes.barh(names, values, color=colours), fmt="%.1f", padding=3)
     axes.set(xlabel="RTFx: seconds of speech per second, median of the rounds", xlim=(0, 1.1 * max(values)))
-    axes.set_title(title, fontsize=9)
+    figure.suptitle(title, fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=120)
 

@@ -60,7 +60,7 @@ def draw(points: list[Point], title: str, path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, (speed, memory) = pyplot.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    figure, (speed, memory) = pyplot.subplots(1, 2, figsize=(11, 4), layout="constrained")
     most = max(point.threads for point in points)
     for name, colour in zip(NAMES, ("0.5", "tab:green", "tab:blue", "tab:red")):
         for threads in sorted({point.threads for point in points}):
@@ -74,7 +74,7 @@ def draw(points: list[Point], title: str, path: Path) -> None:
     memory.set(xlabel="utterance, s", ylabel="peak memory, MB", ylim=0)
     speed.grid(alpha=0.3)
     memory.grid(alpha=0.3)
-    memory.legend(fontsize=7)
+    figure.legend(*memory.get_legend_handles_labels(), loc="outside right center", fontsize=8)
     figure.suptitle(title, fontsize=9)
     figure.savefig(path, dpi=110)
 
@@ -88,6 +88,8 @@ def main() -> int:
     make_models(make_model(work / "model"), work / "models")
     header = conditions(cli.default_threads())
     print(*header, sep="\n")
+    for name in NAMES:  # once, for what an engine keeps on disk
+        Worker(name, work, cli.default_threads()).close()
     points = list(measure(work, args.rounds, sorted({1, cli.default_threads()})))
     print("| engine | threads | utterance (s) | RTFx | peak memory (MB) |\n| --- | ---: | ---: | ---: | ---: |")
     for point in points:

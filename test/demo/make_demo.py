@@ -7,7 +7,7 @@ Figures, and how the stored model was trained: README.md beside this file.
 
     apt-get install espeak-ng
     python make_demo.py corpus              # LibriSpeech/: 52 utterances, seconds
-    python make_demo.py speech --hours=26   # cache/: the training speech, 3 GB, ten minutes on two cores
+    python make_demo.py speech --hours=36   # cache/: the training speech, 4 GB, ten minutes on two cores
     python make_demo.py train --minutes=90  # model/: the best so far; two cores, 0.3 s a step
     python make_demo.py score               # WER of model/ on the corpus, unpadded and padded
     python make_demo.py speak "the little boy found my letter" --speaker=9001  # one more utterance
@@ -589,7 +589,7 @@ def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("corpus", help="speak the corpus")
     speech = commands.add_parser("speech", help="speak what the training needs")
-    speech.add_argument("--hours", type=float, default=26.0)
+    speech.add_argument("--hours", type=float, default=36.0)
     training = commands.add_parser("train", help="train the model on the speech")
     training.add_argument("--steps", type=int, default=24_000)
     training.add_argument("--minutes", type=float, default=math.inf, help="end by then at the latest")
