@@ -287,13 +287,17 @@ def test_a_background_job_is_deaf_to_ctrl_c(data, tmp_path):
     assert count(tmp_path / "pre", "*.bin") == UTTERANCES
 
 
+@pytest.mark.parametrize("engine", [["onnxruntime"], ["openvino", "--in_flight=2"]], ids=" ".join)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_ends_in_order(data, chain, tmp_path, number):
+def test_an_interrupted_run_ends_in_order(data, chain, tmp_path, number, engine):
+    pytest.importorskip(engine[0])
     run_ok("preprocess.py", "--pre_data_save_path=./pre", *data, cwd=tmp_path)
     options = (
         f"--model_path={chain / 'models/wav2vec2-base-960h.onnx'}",
         "--input_info_file_path=./pre/bin_file.info",
         "--infer_res_save_path=./res",
+        f"--engine={engine[0]}",
+        *engine[1:],
     )
     path = tmp_path / "pre/bin_file.info"
     lines = path.read_text().splitlines()
