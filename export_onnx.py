@@ -15,7 +15,6 @@ recognises worse.
 from __future__ import annotations
 
 import argparse
-import shutil
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from transformers import Wav2Vec2ForCTC
 
     from wav2vec2_eval.engines import Engine
+    from wav2vec2_eval.quantize import Samples
 
 OPSET = 11  # the oldest that ATC documents for every CANN version in use
 TRACED_SAMPLES = 40_000
@@ -265,7 +265,7 @@ def export(model: Wav2Vec2ForCTC, path: Path, attention_mask: bool = False) -> N
         prove(model, new, attention_mask)
 
 
-def export_int8(source: Path, path: Path, calibration: Path, attention_mask: bool, model_name: str) -> None:
+def export_int8(source: Path, path: Path, calibrated: Samples, held_out: Samples, model_name: str) -> None:
     """Quantize `source` into `path` if, and only if, that costs no accuracy. Raises SuiteError otherwise."""
     import onnx
 
@@ -273,7 +273,6 @@ def export_int8(source: Path, path: Path, calibration: Path, attention_mask: boo
     from wav2vec2_eval.errors import SuiteError
 
     symbols = model_folder.symbols(model_name)
-    calibrated, held_out = quantize.read_samples(calibration, 2 if attention_mask else 1)
     with candidate(path) as new:
         quantize.quantize(source, new, calibrated)
         onnx.checker.check_model(new, full_check=True)
@@ -292,15 +291,13 @@ def candidate(path: Path) -> Iterator[Path]:
     """Where to write what will become `path` if the block ends without an exception, and is removed otherwise."""
     from wav2vec2_eval import folders
 
-    work = path.with_name(f".{path.stem}.tmp")  # a folder, since an engine may keep files beside a model
+    new = path.with_name(f".{path.stem}.tmp.onnx")
     with folders.locked(path.parent):
-        shutil.rmtree(work, ignore_errors=True)  # of a run that was killed
-        work.mkdir()
         try:
-            yield work / path.name
-            (work / path.name).replace(path)
+            yield new
+            new.replace(path)
         finally:
-            shutil.rmtree(work, ignore_errors=True)
+            new.unlink(missing_ok=True)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -309,7 +306,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from wav2vec2_eval import quantize
 
         quantize.check_installed()
-        quantize.read_samples(args.calibration, 2 if args.attention_mask else 1)
+        calibrated, held_out = quantize.read_samples(args.calibration, 2 if args.attention_mask else 1)
     from wav2vec2_eval.pytorch import load_model
 
     # ONNX has no fused attention at opset 11.
@@ -322,7 +319,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.quantize:
         del model
         int8 = path.with_name(f"{path.stem}-int8.onnx")
-        export_int8(path, int8, args.calibration, args.attention_mask, args.model_name_or_path)
+        export_int8(path, int8, calibrated, held_out, args.model_name_or_path)
         print(f"written: {int8} ({int8.stat().st_size / 1e6:.1f} MB)")
     return 0
 

@@ -66,9 +66,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     option("--infer_res_save_path", required=True, type=Path, metavar="FOLDER", help="where results are written")
     option("--res_save_type", choices=("bin", "npy"), default="bin", help="raw tensors, or NumPy files")
     option("--resume", action="store_true", help="keep the finished results of an interrupted run, infer the rest")
-    option(
-        "--engine", choices=engines.ENGINES, default="auto", help="CPU; auto: openvino if installed, else onnxruntime"
-    )
+    option("--engine", choices=engines.ENGINES, default="auto", help="CPU; auto: onnxruntime in f32, else openvino")
     option("--precision", choices=engines.PRECISIONS, default="f32", help="CPU; int8 needs a quantized model")
     option(
         "--in_flight",

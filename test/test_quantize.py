@@ -101,9 +101,11 @@ def test_a_model_that_loses_accuracy_is_not_kept(exported, tmp_path, monkeypatch
     monkeypatch.setattr(quantize, "MAX_LOSS", -1.0)
     with pytest.raises(SuiteError, match=r"int8.onnx: not written: WER .* in int8, .* in f32, on 26 held-out"):
         export_onnx.export_int8(
-            exported / "models/wav2vec2-base-960h.onnx", tmp_path / INT8, exported / "pre/bin_file.info",
-            False, str(DEMO / "model"),
-        )  # fmt: skip
+            exported / "models/wav2vec2-base-960h.onnx",
+            tmp_path / INT8,
+            *quantize.read_samples(exported / "pre/bin_file.info", 1),
+            str(DEMO / "model"),
+        )
     assert list(tmp_path.iterdir()) == []
 
 

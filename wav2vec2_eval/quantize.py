@@ -12,11 +12,9 @@ import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
-
-import numpy as np
 
 from . import ctc, engines, manifest, scoring, tensors
+from .batches import Inputs
 from .errors import SuiteError
 from .openvino_graph import to_2d
 
@@ -26,15 +24,8 @@ MAX_LOSS = 0.005  # of WER, on utterances that were not calibrated on
 OPSET = 13  # the first with a scale per channel
 
 
-class Sample(NamedTuple):
-    """One utterance of the calibration set."""
-
-    inputs: list[np.ndarray]  # in model order
-    text: str
-
-
-class Samples(Sequence[Sample]):
-    """Utterances of a manifest, each read when it is asked for."""
+class Samples(Sequence[Inputs]):
+    """The model inputs of a manifest's utterances, each read when it is asked for, and their texts."""
 
     def __init__(self, entries: Sequence[Sequence[manifest.Entry]], texts: Sequence[str]) -> None:
         self._entries = entries
@@ -43,10 +34,9 @@ class Samples(Sequence[Sample]):
     def __len__(self) -> int:
         return len(self._entries)
 
-    def __getitem__(self, index: int) -> Sample:
+    def __getitem__(self, index: int) -> Inputs:
         entries = self._entries[index]  # IndexError ends an iteration
-        arrays = [tensors.read_bin(entry.path, entry.shape, tensors.DTYPE["float32"]) for entry in entries]
-        return Sample(arrays, self.texts[index])
+        return [tensors.read_bin(entry.path, entry.shape, tensors.DTYPE["float32"]) for entry in entries]
 
 
 def read_samples(path: Path, num_inputs: int) -> tuple[Samples, Samples]:
@@ -84,7 +74,7 @@ def check_installed() -> None:
         raise SuiteError("--quantize: NNCF cannot be imported; pip install -r requirements-openvino.txt") from None
 
 
-def quantize(source: Path, target: Path, samples: Sequence[Sample]) -> None:
+def quantize(source: Path, target: Path, samples: Sequence[Inputs]) -> None:
     """Write `source` with int8 weights and activations, calibrated on `samples`."""
     check_installed()
     import nncf
@@ -96,10 +86,10 @@ def quantize(source: Path, target: Path, samples: Sequence[Sample]) -> None:
     to_2d(model)
     names = [node.name for node in model.graph.node if node.op_type == "Conv"][:FLOAT_CONVOLUTIONS]
     model = version_converter.convert_version(model, OPSET)
-    inputs = [value.name for value in model.graph.input]
+    names_of_inputs = [value.name for value in model.graph.input]
     quantized = nncf.quantize(
         model,
-        nncf.Dataset(samples, lambda sample: dict(zip(inputs, sample.inputs))),
+        nncf.Dataset(samples, lambda inputs: dict(zip(names_of_inputs, inputs))),
         subset_size=len(samples),
         ignored_scope=nncf.IgnoredScope(names=names),
         model_type=nncf.ModelType.TRANSFORMER,
@@ -111,7 +101,7 @@ def quantize(source: Path, target: Path, samples: Sequence[Sample]) -> None:
 def word_error_rate(path: Path, precision: str, samples: Samples, symbols: ctc.Symbols, threads: int) -> float:
     """WER of a model on this host's CPU."""
     with engines.open_engine(path, num_threads=threads, precision=precision) as engine:
-        logits = (result.outputs[0][0] for result in engine.stream(sample.inputs for sample in samples))
+        logits = (result.outputs[0][0] for result in engine.stream(samples))
         texts = {str(key): ctc.greedy_decode(each, symbols) for key, each in enumerate(logits)}
     references = {str(key): text for key, text in enumerate(samples.texts)}
     return scoring.total(scoring.word_errors(references, texts)).wer

@@ -77,8 +77,7 @@ def make_models(folder: Path, work: Path) -> Models:
         export_onnx.remove_no_ops(path)
     del model
     waveforms = demo_waveforms()[::2] if folder == DEMO / "model" else noise(lengths_of(0, 16))
-    samples = [quantize.Sample(inputs, "") for inputs in map(masked_inputs, waveforms)]
-    quantize.quantize(models.masked, models.int8, samples)
+    quantize.quantize(models.masked, models.int8, [masked_inputs(waveform) for waveform in waveforms])
     return models
 
 
@@ -221,8 +220,8 @@ def answer(figures: dict[str, Any]) -> None:
 
 def score(name: str, work: Path, threads: int) -> None:
     """The WER of the demo's model and corpus in one engine."""
-    version_of_it = results.file_digest(DEMO / "model/model.safetensors")[:8]
-    models = make_models(DEMO / "model", work / f"demo_models_{version_of_it}")
+    digest = results.file_digest(DEMO / "model/model.safetensors")[:8]  # an older demo's exports stay apart
+    models = make_models(DEMO / "model", work / f"demo_models_{digest}")
     from wav2vec2_eval import librispeech
 
     symbols = model_folder.symbols(str(DEMO / "model"))
