@@ -86,28 +86,25 @@ def test_bf16_needs_the_processor(plain, monkeypatch):
         engines.open_engine(plain, num_threads=1, engine="openvino", precision="bf16")
 
 
-def test_times_add_up(plain):
-    """Neither a slow reader nor a slow consumer counts; what runs side by side counts once."""
-    pause_s = 0.15
-
-    def slowly():
-        for inputs in waveforms([160_000] * 6):
-            time.sleep(pause_s)
-            yield inputs
-
+def test_the_engines_time_is_neither_the_readers_nor_the_consumers(plain):
+    count = 6
     with engines.open_engine(plain, num_threads=2, engine="openvino", in_flight=2) as engine:
         assert engine.conditions["in_flight"] == 2
-        for utterances, consumer_s in ((slowly(), 0), (iter(waveforms([160_000] * 6)), pause_s)):
-            start = time.perf_counter()
+        own_ms = max(result.own_ms for result in engine.stream(iter(waveforms([16_000] * count))))
+        pause_s = max(0.1, 20 * own_ms / 1000)  # so long that the machine may be busy with other things, too
+
+        def slowly():
+            for inputs in waveforms([16_000] * count):
+                time.sleep(pause_s)
+                yield inputs
+
+        for utterances, consumer_s in ((slowly(), 0), (iter(waveforms([16_000] * count)), pause_s)):
             results = []
             for result in engine.stream(utterances):
                 results.append(result)
                 time.sleep(consumer_s)
-            elapsed_ms = 1000 * (time.perf_counter() - start)
-            shares_ms = [result.pure_ns / 1e6 for result in results]
-            assert all(share > 0 for share in shares_ms)
-            assert sum(shares_ms) < elapsed_ms - 3 * 1000 * pause_s
-            assert sum(shares_ms) <= 1.001 * sum(result.own_ms for result in results) + 5  # ms between the threads
+            assert all(result.pure_ns > 0 and result.own_ms > 0 for result in results)
+            assert sum(result.pure_ns for result in results) < count / 2 * 1e9 * pause_s
 
 
 def test_float32_has_one_in_flight(plain):

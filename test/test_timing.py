@@ -53,6 +53,67 @@ def test_a_failure_inside_is_not_hidden_by_the_synchronisation():
     assert synchronize.calls == 1
 
 
+@pytest.mark.parametrize(
+    ("events", "shares"),
+    [
+        pytest.param([("start", 0, 10), ("end", 0, 15)], {0: 5}, id="alone"),
+        pytest.param(
+            [("start", 0, 0), ("end", 0, 4), ("start", 1, 9), ("end", 1, 12)], {0: 4, 1: 3}, id="idle between"
+        ),
+        pytest.param(
+            [("start", 0, 0), ("start", 1, 0), ("end", 0, 10), ("end", 1, 13)], {0: 5, 1: 8}, id="overlapping"
+        ),
+        pytest.param(
+            [("start", 0, 0), ("start", 1, 0), ("end", 0, 9), ("end", 1, 9)], {0: 4, 1: 5}, id="ending at once"
+        ),
+        pytest.param(
+            [("start", 0, 0), ("start", 1, 0), ("end", 1, 10), ("end", 0, 8)], {0: 5, 1: 5}, id="told in disorder"
+        ),
+        pytest.param(
+            [("start", 0, 0), ("start", 1, 0), ("end", 0, 6), ("start", 2, 50), ("end", 1, 8), ("end", 2, 60)],
+            {0: 3, 1: 5, 2: 10},
+            id="an end told after the next start",
+        ),
+        pytest.param(
+            [("start", 0, 0), ("start", 1, 0), ("start", 2, 0), ("end", 0, 10), ("end", 1, 10), ("end", 2, 10)],
+            {0: 3, 1: 3, 2: 4},
+            id="no nanosecond is lost",
+        ),
+    ],
+)
+def test_shared_time(events, shares):
+    shared = timing.SharedTime()
+    ended = {}
+    for event, number, at_ns in events:
+        if event == "start":
+            shared.start(number, at_ns)
+        else:
+            ended[number] = shared.end(number, at_ns)
+    assert ended == shares
+
+
+def test_shared_time_adds_up():
+    """Executions of random lengths, three at a time: the shares of all are the time in which any of them ran."""
+    generator = np.random.default_rng(0)
+    shared = timing.SharedTime()
+    shares, now, busy, running = [], 0, 0, {}
+    for number in range(200):
+        if not running:
+            now += int(generator.integers(0, 50))
+        running[number] = now + int(generator.integers(1, 100))
+        shared.start(number, now)
+        if len(running) == 3:
+            for _ in range(generator.integers(1, 4)):
+                ends = min(running, key=running.get)
+                busy, now = busy + running[ends] - now, running[ends]
+                shares.append(shared.end(ends, running.pop(ends)))
+    for ends in sorted(running, key=running.get):
+        busy, now = busy + running[ends] - now, running[ends]
+        shares.append(shared.end(ends, now))
+    assert sum(shares) == busy
+    assert len(shares) == 200 and min(shares) > 0
+
+
 @pytest.mark.parametrize("percent", [0, 1, 50, 90, 99, 100])
 @pytest.mark.parametrize("count", [1, 2, 5, 100])
 def test_percentile_equals_numpy(percent, count):

@@ -35,6 +35,7 @@ from .errors import SuiteError, one_line
 from .openvino_graph import to_2d
 from .results import file_digest
 from .tensors import DTYPE
+from .timing import SharedTime
 
 INSTALL = "pip install -r requirements-openvino.txt"
 CACHE_NAME = "openvino_cache"  # beside the model
@@ -127,18 +128,18 @@ class OpenVinoEngine:
     def stream(self, utterances: Iterable[Sequence[np.ndarray]]) -> Iterator[Result]:
         """Infer with every request busy; the results come in the utterances' order.
 
-        With several executions in flight, the time in which at least one of them runs is given out with the results,
-        in equal shares to those that come together: all `pure_ns` add up to it. `own_ms` is an execution from its start
-        to its end. A failure of `utterances`, too, comes in its turn.
+        With several executions in flight, `pure_ns` is a share of the time in which they ran side by side, and `own_ms`
+        an execution from its start to its end. A failure of `utterances`, too, comes in its turn.
         """
         # A signal between two instructions of Python cannot break a SimpleQueue, which is not written in it.
         jobs: queue.SimpleQueue[tuple[int, list[np.ndarray]] | None] = queue.SimpleQueue()
         done: queue.SimpleQueue[Execution] = queue.SimpleQueue()
         threads = [threading.Thread(target=_work, args=(each, jobs, done), daemon=True) for each in self._requests]
         waiting = enumerate(batches.batched(utterances, self._batch_size))
-        running: dict[int, tuple[batches.Batch, int]] = {}  # by position: the batch, and when it was handed over
-        finished: dict[int, tuple[batches.Batch, Execution]] = {}
-        turn = busy_ns = last_end_ns = 0
+        running: dict[int, batches.Batch] = {}  # by position
+        finished: dict[int, tuple[batches.Batch, Execution, int]] = {}  # by position, with the share of time
+        time_shared = SharedTime()
+        turn = 0
         failure: Exception | None = None
         try:
             with signals_deferred():
@@ -154,23 +155,17 @@ class OpenVinoEngine:
                         failure = error
                         break
                     inputs = batches.stack(batch, self._multiple)
-                    running[position] = batch, time.perf_counter_ns()
+                    running[position] = batch
+                    time_shared.start(position, time.perf_counter_ns())
                     jobs.put((position, inputs))
                 if not running:
                     break
                 execution = done.get()
-                since_ns = max(last_end_ns, min(handed_over_ns for _, handed_over_ns in running.values()))
-                last_end_ns = max(last_end_ns, execution.end_ns)  # two that end together may come in either order
-                busy_ns += max(0, execution.end_ns - since_ns)
-                finished[execution.position] = running.pop(execution.position)[0], execution
-                together = []
+                position = execution.position
+                finished[position] = running.pop(position), execution, time_shared.end(position, execution.end_ns)
                 while turn in finished:
-                    together.append(finished.pop(turn))
+                    yield from self._results(*finished.pop(turn))
                     turn += 1
-                for index, (batch, execution) in enumerate(together):
-                    share_ns = busy_ns // (len(together) - index)
-                    busy_ns -= share_ns
-                    yield from self._results(batch, execution, share_ns)
             if failure is not None:
                 raise failure
         finally:

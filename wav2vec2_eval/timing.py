@@ -45,6 +45,32 @@ class MeasureTime:
         self.measurements[self.key] = time.perf_counter_ns() - self._start_ns
 
 
+class SharedTime:
+    """Divides the time of executions that run side by side among them. Times are nanoseconds of one clock.
+
+    From one end to the next the time is divided equally among those that ran, so that all shares add up to the time in
+    which at least one did. Ends may be told late, and out of order.
+    """
+
+    def __init__(self) -> None:
+        self._running: dict[int, tuple[int, int]] = {}  # by the execution's number: its start, its share so far
+        self._last_end_ns = 0
+
+    def start(self, number: int, start_ns: int) -> None:
+        self._running[number] = start_ns, 0
+
+    def end(self, number: int, end_ns: int) -> int:
+        """The whole share of the execution that ended, in nanoseconds."""
+        since_ns = max(self._last_end_ns, min(start_ns for start_ns, _ in self._running.values()))
+        ran = [each for each, (start_ns, _) in self._running.items() if start_ns < end_ns]
+        for index, each in enumerate(ran):
+            start_ns, share_ns = self._running[each]
+            part_ns = max(0, end_ns - since_ns + index) // len(ran)  # the parts of a whole number add up to it
+            self._running[each] = start_ns, share_ns + part_ns
+        self._last_end_ns = max(self._last_end_ns, end_ns)
+        return self._running.pop(number)[1]
+
+
 class Latency(NamedTuple):
     """One inference: the engine's time, the time with reading, waiting and writing, and the device's if known.
 
