@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,7 +23,6 @@ from wav2vec2_eval.errors import SuiteError
 from conftest import ROOT, noise, run_ok, wait_until, write_utterance
 
 UTTERANCES = 60
-KILLS = 8
 
 
 @pytest.fixture(scope="module")
@@ -44,16 +45,12 @@ def start(name: str, *options: str, cwd: Path, prefix: Sequence[str] = ()) -> su
     )
 
 
-def kill_at(moment, name: str, *options: str, cwd: Path) -> None:
-    """Start a script and kill it, and it alone, as soon as `moment()` is true (or let it end)."""
-    process = start(name, *options, cwd=cwd)
-    wait_until(moment, process)
-    process.kill()
-    process.wait()
-
-
 def files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} if folder.exists() else {}
+
+
+def tensors(folder: Path) -> dict[str, bytes]:
+    return {name: content for name, content in files(folder).items() if name.endswith((".bin", ".npy"))}
 
 
 def count(folder: Path, pattern: str) -> int:
@@ -64,29 +61,41 @@ def children(process: subprocess.Popen) -> list[str]:
     return Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
 
 
-def test_preprocess(data, tmp_path):
-    options = ("--pre_data_save_path=./pre", "--num_workers=2", *data)
-    whole = tmp_path / "whole"
-    whole.mkdir()
-    run_ok("preprocess.py", *options, cwd=whole)
-    expected = files(whole / "pre")
-    seen = set()
-    for step in range(KILLS):
+def killed_at(step: int, folder: Path, name: str, *options: str, cwd: Path) -> bool:
+    """Run a script, and kill it before its change number `step` of a file in `folder`; False if it has ended before."""
+    command = [sys.executable, str(ROOT / "test/kill_at_step.py"), str(step), str(folder), str(ROOT / name), *options]
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode in (0, -signal.SIGKILL), done.stderr
+    return done.returncode != 0
+
+
+@pytest.mark.parametrize("earlier", [None, "--gears=none", "--attention_mask"])
+def test_preprocess(data, tmp_path, earlier):
+    """Killed at every step, into a new folder and over an earlier data set."""
+    options = ("--pre_data_save_path=./pre", "--num_workers=1", "--limit=5", *data)
+    run_ok("preprocess.py", *options, cwd=tmp_path)
+    expected = files(tmp_path / "pre")
+    before = {}
+    if earlier:
+        run_ok("preprocess.py", *options, earlier, cwd=tmp_path)
+        before = files(tmp_path / "pre")
+    for step in itertools.count():
         cwd = tmp_path / str(step)
         cwd.mkdir()
         folder = cwd / "pre"
-        wanted = step * UTTERANCES // KILLS
-        # Half of the kills come while tensors are written, the others while they are moved to their places.
-        pattern = ".partial/*.bin" if step % 2 else "*.bin"
-        kill_at(lambda: count(folder, pattern) > wanted, "preprocess.py", *options, cwd=cwd)  # noqa: B023
+        if earlier:
+            shutil.copytree(tmp_path / "pre", folder)
+        if not killed_at(step, folder, "preprocess.py", *options, cwd=cwd):
+            break
         left = files(folder)
-        seen.add(frozenset(left))
         if manifest.MANIFEST_NAME in left:
-            assert left == expected
+            assert left in (before, expected)
         run_ok("preprocess.py", *options, cwd=cwd)
         assert files(folder) == expected
         assert not (folder / ".partial").exists()
-    assert len(seen) > 2, "every kill found the same state: a poor test"
+        shutil.rmtree(cwd)
+    assert files(folder) == expected
+    assert step > 4 * 5, "each tensor is opened, put in its place, and moved with the others: a poor test"
 
 
 def test_a_killed_preprocess_takes_its_workers_along(data, tmp_path):
@@ -106,71 +115,45 @@ def test_a_killed_preprocess_takes_its_workers_along(data, tmp_path):
     pytest.fail("a worker outlived its parent by ten seconds")
 
 
-def test_a_replaced_data_set_stays_whole_until_the_new_one_is_ready(data, tmp_path):
-    options = ("--pre_data_save_path=./pre", "--num_workers=2", *data)
-    run_ok("preprocess.py", *options, "--gears=none", cwd=tmp_path)
-    before = files(tmp_path / "pre")
-    kill_at(
-        lambda: count(tmp_path / "pre", ".partial/*.bin") > UTTERANCES // 2, "preprocess.py", *options, cwd=tmp_path
-    )
-    assert files(tmp_path / "pre") == before
-
-
-@pytest.mark.parametrize("save_type", ["bin", "npy"])
-def test_pyacl_infer(data, chain, tmp_path, save_type):
-    run_ok("preprocess.py", "--pre_data_save_path=./pre", *data, cwd=tmp_path)
+@pytest.mark.parametrize(
+    ("save_type", "earlier", "resume"),
+    [
+        *(("bin", None, False), ("bin", None, True), ("npy", None, True)),
+        *(("bin", "bin", False), ("bin", "bin", True), ("bin", "npy", False)),
+    ],
+)
+def test_pyacl_infer(data, chain, tmp_path, save_type, earlier, resume):
+    """Killed at every step, into a new folder and over earlier results; the next run goes on, or starts anew."""
+    run_ok("preprocess.py", "--pre_data_save_path=./pre", "--limit=3", *data, cwd=tmp_path)
     options = (
         f"--model_path={chain / 'models/wav2vec2-base-960h.onnx'}",
         "--input_info_file_path=./pre/bin_file.info",
-        f"--res_save_type={save_type}",
+        "--engine=onnxruntime",
     )
-    run_ok("pyacl_infer.py", *options, "--infer_res_save_path=./whole", cwd=tmp_path)
-    expected = {name: content for name, content in files(tmp_path / "whole").items() if name.endswith(save_type)}
-    assert len(expected) == UTTERANCES
-    interrupted = 0
-    for step in range(KILLS):
-        folder = tmp_path / f"res{step}"
-        here = (*options, f"--infer_res_save_path={folder}")
-        wanted = step * UTTERANCES // KILLS
-        kill_at(lambda: count(folder, f"*.{save_type}*") > wanted, "pyacl_infer.py", *here, cwd=tmp_path)  # noqa: B023
-        left = files(folder)
-        interrupted += "infer_time.txt" not in left
-        for name, content in expected.items():
-            assert left.get(name, content) == content, "a result that looks complete and is not"
-        run_ok("pyacl_infer.py", *here, "--resume", cwd=tmp_path)
+    run_ok("pyacl_infer.py", *options, "--infer_res_save_path=./whole", f"--res_save_type={save_type}", cwd=tmp_path)
+    expected = tensors(tmp_path / "whole")
+    assert len(expected) == 3
+    if earlier:
+        run_ok("pyacl_infer.py", *options, "--infer_res_save_path=./old", f"--res_save_type={earlier}", cwd=tmp_path)
+    for step in itertools.count():
+        folder = tmp_path / f"results{step}"
+        if earlier:
+            shutil.copytree(tmp_path / "old", folder)
+        here = (*options, f"--infer_res_save_path={folder}", f"--res_save_type={save_type}")
+        if not killed_at(step, folder, "pyacl_infer.py", *here, cwd=tmp_path):
+            break
+        for name, content in tensors(folder).items():
+            assert content == expected.get(name, content), "a result that looks complete and is not"
+        if (folder / "infer_time.txt").exists():
+            assert tensors(folder) == tensors(tmp_path / ("old" if earlier else "whole"))
+        run_ok("pyacl_infer.py", *here, *["--resume"] * resume, cwd=tmp_path)
         after = files(folder)
-        assert {name: after[name] for name in expected} == expected
-        assert not [name for name in after if name.endswith(".tmp")]
-        assert len((folder / "results.tsv").read_text().splitlines()) == UTTERANCES
-    assert interrupted > KILLS // 2, "most runs ended before they were killed: a poor test"
-
-
-def test_pyacl_infer_over_an_earlier_run(data, chain, tmp_path):
-    """Killed while it replaces results, too, a run leaves a folder that both kinds of a next run take up."""
-    run_ok("preprocess.py", "--pre_data_save_path=./pre", *data, cwd=tmp_path)
-    options = (
-        f"--model_path={chain / 'models/wav2vec2-base-960h.onnx'}",
-        "--input_info_file_path=./pre/bin_file.info",
-        "--infer_res_save_path=./res",
-    )
-    run_ok("pyacl_infer.py", *options, cwd=tmp_path)
-    folder = tmp_path / "res"
-    expected = {name: content for name, content in files(folder).items() if name.endswith(".bin")}
-    moments = (
-        lambda: not (folder / "infer_time.txt").exists(),
-        lambda: not (folder / "results.tsv").exists(),
-        lambda: count(folder, "*.bin") < UTTERANCES // 2,
-        lambda: count(folder, "*.bin") == 0,
-    )
-    missed = 0
-    for moment, next_options in zip(moments * 2, ((), ()) * 2 + (("--resume",), ("--resume",)) * 2):
-        kill_at(moment, "pyacl_infer.py", *options, cwd=tmp_path)
-        missed += (folder / "infer_time.txt").exists()  # the run was over before it was killed
-        run_ok("pyacl_infer.py", *options, *next_options, cwd=tmp_path)
-        after = files(folder)
-        assert {name: content for name, content in after.items() if name.endswith(".bin")} == expected
-        assert {"bin_file.info", "utterances.tsv", "infer_time.txt", "results.tsv", "run.json"} <= set(after)
-    assert missed < len(moments), "most runs ended before they were killed: a poor test"
+        assert after.keys() == files(tmp_path / "whole").keys()
+        assert tensors(folder) == expected
+        assert len((folder / "results.tsv").read_text().splitlines()) == 3
+        shutil.rmtree(folder)
+    assert tensors(folder) == expected
+    assert step > 2 * 3, "each result is opened and put in its place: a poor test"
 
 
 @pytest.mark.parametrize("what", ["notes.txt", "sub/notes.txt"])
