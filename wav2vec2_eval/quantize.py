@@ -102,6 +102,5 @@ def word_error_rate(path: Path, precision: str, samples: Samples, symbols: ctc.S
     """WER of a model on this host's CPU."""
     with engines.open_engine(path, num_threads=threads, precision=precision) as engine:
         logits = (result.outputs[0][0] for result in engine.stream(samples))
-        texts = {str(key): ctc.greedy_decode(each, symbols) for key, each in enumerate(logits)}
-    references = {str(key): text for key, text in enumerate(samples.texts)}
-    return scoring.total(scoring.word_errors(references, texts)).wer
+        texts = [ctc.greedy_decode(each, symbols) for each in logits]
+    return scoring.in_order(samples.texts, texts).wer

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,6 +58,13 @@ def word_errors(references: Mapping[str, str], hypotheses: Mapping[str, str]) ->
 def total(scores: Mapping[str, WordErrors]) -> WordErrors:
     """Sum the counts; WER over a set is all errors by all words, not a mean of rates."""
     return WordErrors(*map(sum, zip(*scores.values())))
+
+
+def in_order(references: Sequence[str], hypotheses: Sequence[str]) -> WordErrors:
+    """The counts of a whole set, whose references and hypotheses stand in one order; otherwise as `word_errors`."""
+    return total(
+        word_errors(*({str(key): text for key, text in enumerate(texts)} for texts in (references, hypotheses)))
+    )
 
 
 def worst(scores: Mapping[str, WordErrors], count: int = 10) -> list[str]:

@@ -157,12 +157,12 @@ def open_openvino(precision: str) -> Callable[[Models, int], Infer]:
     return open_model
 
 
-def open_suite(precision: str) -> Callable[[Models, int], Infer]:
+def open_suite(precision: str, engine_name: str = "auto") -> Callable[[Models, int], Infer]:
     def open_model(models: Models, threads: int) -> Infer:
         from wav2vec2_eval.engines import open_engine
 
         path = {"f32": models.plain, "bf16": models.masked, "int8": models.int8}[precision]
-        engine = open_engine(path, num_threads=threads, precision=precision)
+        engine = open_engine(path, num_threads=threads, engine=engine_name, precision=precision)
         to_inputs = masked_inputs if len(engine.inputs) == 2 else lambda waveform: [waveform[None]]
 
         def infer(waveforms: Waveforms) -> Iterator[tuple[np.ndarray, float]]:
@@ -192,6 +192,7 @@ ENGINES: dict[str, Callable[[Models, int], Infer]] = {
     "OpenVINO float32, default settings": open_openvino("f32"),
     PLAIN_BF16: open_openvino("bf16"),
     "suite float32": open_suite("f32"),
+    "suite float32, --engine=openvino": open_suite("f32", "openvino"),
     "suite bfloat16": open_suite("bf16"),
     "suite int8": open_suite("int8"),
 }
@@ -228,8 +229,7 @@ def score(name: str, work: Path, threads: int) -> None:
     outputs = [output for output, _ in ENGINES[name](models, threads)(demo_waveforms())]
     texts = [each if isinstance(each, str) else ctc.greedy_decode(each, symbols) for each in outputs]
     references = librispeech.open_dataset("clean", str(DEMO / "LibriSpeech")).texts
-    numbered = [{str(key): text for key, text in enumerate(part)} for part in (references, texts)]
-    answer({"wer": scoring.total(scoring.word_errors(*numbered)).wer, "texts": texts})
+    answer({"wer": scoring.in_order(references, texts).wer, "texts": texts})
 
 
 class Worker:
