@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from wav2vec2_eval import engines
@@ -151,6 +152,29 @@ def test_a_conversion_that_is_not_whole_is_made_again(plain, tmp_path, suffix):
     assert again.tobytes() == expected.tobytes()
     assert path.stat().st_size > 1000
     assert len(list(cache.iterdir())) == 2
+
+
+def mark_as_int8(path: Path) -> None:
+    model = onnx.load(path)
+    onnx.helper.set_model_props(model, {"precision": "int8"})
+    onnx.save(model, path)
+
+
+@needs_bf16
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda path: path.write_bytes(path.read_bytes()[:1000]), "cannot be loaded"),
+        (mark_as_int8, "--precision=bf16, but the model's weights are int8"),
+    ],
+    ids=["corrupt", "int8"],
+)
+def test_what_cannot_be_converted_is_refused_and_leaves_nothing(plain, tmp_path, damage, message):
+    damage(plain)
+    with pytest.raises(SuiteError, match=message) as refusal:
+        logits(plain, waveforms([9_000]), precision="bf16")
+    assert str(refusal.value).startswith(str(plain))
+    assert not (tmp_path / "openvino_cache").exists()
 
 
 @needs_bf16

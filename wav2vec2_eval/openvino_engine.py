@@ -73,9 +73,8 @@ class OpenVinoEngine:
         has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         if precision == "bf16" and not has_bf16:
             raise SuiteError(f"--precision=bf16: {cpu_name()} has no bfloat16 instructions; use f32")
-        model = _read(core, model_path)
-        stored = ["framework", PRECISION_KEY]  # where OpenVINO puts an ONNX model's metadata
-        check_precision(model_path, precision, model.get_rt_info(stored).value if model.has_rt_info(stored) else None)
+        self._temporary = ExitStack()
+        model = _in_2d(core, model_path, self._temporary) if precision == "bf16" else _read(core, model_path, precision)
         self.inputs = [_spec(node) for node in model.inputs]
         batches.check_batch_size(batch_size, self.inputs)
         self._batch_size = batch_size
@@ -98,15 +97,11 @@ class OpenVinoEngine:
             properties["CPU_RUNTIME_CACHE_CAPACITY"] = 0
             # Of the library beneath OpenVINO, which reads it at its first use.
             os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "0")
-        with ExitStack() as temporary:
-            if precision == "bf16":
-                model = _in_2d(core, model_path, temporary)
-            try:
-                compiled = core.compile_model(model, "CPU", properties)
-            except RuntimeError as error:
-                version = openvino.__version__
-                raise SuiteError(f"{model_path}: OpenVINO {version} cannot compile it: {one_line(error)}") from None
-            self._temporary = temporary.pop_all()  # its files are mapped into memory
+        try:
+            compiled = core.compile_model(model, "CPU", properties)
+        except RuntimeError as error:
+            version = openvino.__version__
+            raise SuiteError(f"{model_path}: OpenVINO {version} cannot compile it: {one_line(error)}") from None
         num_requests = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
         self._requests = [compiled.create_infer_request() for _ in range(num_requests)]
         self.gears = None
@@ -216,11 +211,14 @@ def _work(request: Any, jobs: queue.SimpleQueue, done: queue.SimpleQueue) -> Non
         done.put(Execution(position, inputs, outputs, start_ns, end_ns))
 
 
-def _read(core: Any, path: Path) -> Any:
+def _read(core: Any, path: Path, precision: str) -> Any:
     try:
-        return core.read_model(path)
+        model = core.read_model(path)
     except RuntimeError as error:
         raise unusable(path, error) from None
+    stored = ["framework", PRECISION_KEY]  # where OpenVINO puts an ONNX model's metadata
+    check_precision(path, precision, model.get_rt_info(stored).value if model.has_rt_info(stored) else None)
+    return model
 
 
 def _in_2d(core: Any, model_path: Path, temporary: ExitStack) -> Any:
@@ -242,7 +240,6 @@ def _in_2d(core: Any, model_path: Path, temporary: ExitStack) -> Any:
                 pass
             work = folder / "new"
             shutil.rmtree(work, ignore_errors=True)  # of a run that was killed
-            work.mkdir()
             _convert(core, model_path, work / path.name)
             for old in folder.glob(f"{escape(model_path.stem)}-{'?' * 16}.*"):
                 old.unlink()
@@ -260,12 +257,14 @@ def _convert(core: Any, model_path: Path, path: Path) -> None:
     import onnx
     import openvino
 
+    _read(core, model_path, "bf16")  # to refuse what cannot be used before anything is written
+    path.parent.mkdir(exist_ok=True)
     proto = onnx.load(model_path)
     to_2d(proto)
     rewritten = path.with_suffix(".onnx")
     onnx.save(proto, rewritten)  # to be mapped into memory
     del proto
-    openvino.save_model(_read(core, rewritten), path, compress_to_fp16=False)
+    openvino.save_model(core.read_model(rewritten), path, compress_to_fp16=False)
     rewritten.unlink()
 
 
