@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs a script of the suite, and has it killed (-9) at its n-th change of a file in a folder.
+"""Runs a script of the suite, and kills it (-9) at its n-th change of a file in a folder: a rename counts twice.
 
 python kill_at_step.py N FOLDER SCRIPT OPTIONS …    N counts from 0; FOLDER is an absolute path
 """
@@ -19,21 +19,29 @@ def main() -> None:
     number, folder, script = int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
     step = 0
 
-    def count(event: str, arguments: tuple) -> None:
-        """Python tells of everything that it is about to do: https://docs.python.org/3/library/audit_events.html"""
+    def is_killed_here() -> bool:
         nonlocal step
-        if event in CHANGES or (event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR)):
-            path = arguments[0]  # or the number of an open file
-            if not isinstance(path, int) and Path(os.fsdecode(path)).resolve().is_relative_to(folder):
-                step += 1
-                if step == number + 1:  # once: the next line comes here, too
-                    if event == "open":  # killed right behind it, which leaves an empty file
-                        os.close(os.open(path, arguments[2]))
-                    os.kill(os.getpid(), signal.SIGKILL)
+        step += 1
+        return step == number + 1
+
+    def watch(event: str, arguments: tuple) -> None:
+        """Python calls this before it changes a file (https://docs.python.org/3/library/audit_events.html)."""
+        if event not in CHANGES and not (event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR)):
+            return
+        path = arguments[0]  # or the number of an open file
+        if isinstance(path, int) or not Path(os.fsdecode(path)).resolve().is_relative_to(folder):
+            return
+        if is_killed_here():
+            if event == "open":  # right behind it, which leaves an empty file
+                os.close(os.open(path, arguments[2]))
+            os.kill(os.getpid(), signal.SIGKILL)
+        if event == "os.rename" and is_killed_here():  # before anything else is written, to other files, too
+            Path(path).replace(arguments[1])
+            os.kill(os.getpid(), signal.SIGKILL)
 
     sys.argv = sys.argv[3:]
     sys.path[0] = str(Path(script).parent)
-    sys.addaudithook(count)
+    sys.addaudithook(watch)
     runpy.run_path(script, run_name="__main__")
 
 

@@ -109,7 +109,7 @@ def word_error_rate(demo: Path, waveforms, prepare, decode=ctc.greedy_decode) ->
     with open_engine(demo / "models/wav2vec2-base-960h.onnx", num_threads=2) as engine:
         results = engine.stream([prepare(waveform)[None]] for waveform, _ in waveforms)
         texts = [decode(result.outputs[0][0], symbols) for result in results]
-    return scoring.in_order([text for _, text in waveforms], texts).wer
+    return scoring.corpus_errors([text for _, text in waveforms], texts).wer
 
 
 def normalise(waveform: np.ndarray) -> np.ndarray:

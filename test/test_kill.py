@@ -66,6 +66,17 @@ def children(process: subprocess.Popen) -> list[int]:
         return []
 
 
+def members(group: int) -> list[str]:
+    """The processes of a group that have not ended. (Those that have stay listed until their new parent looks.)"""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has ended meanwhile
+            state, _parent, its_group = path.read_text().rpartition(")")[2].split()[:3]
+            if int(its_group) == group and state != "Z":
+                found.append(path.parent.name)
+    return found
+
+
 def killed_at(step: int, folder: Path, name: str, *options: str, cwd: Path) -> bool:
     """Run a script, and kill it before its change number `step` of a file in `folder`; False if it has ended before."""
     command = [sys.executable, str(ROOT / "test/kill_at_step.py"), str(step), str(folder), str(ROOT / name), *options]
@@ -100,7 +111,7 @@ def test_preprocess(data, tmp_path, earlier):
         assert not (folder / ".partial").exists()
         shutil.rmtree(cwd)
     assert files(folder) == expected
-    assert step > 4 * 5, "each tensor is opened, put in its place, and moved with the others: a poor test"
+    assert step > 5 * 5, "each tensor is opened, put in its place, and moved with the others: a poor test"
 
 
 def test_a_killed_preprocess_takes_its_workers_along(data, tmp_path):
@@ -110,9 +121,7 @@ def test_a_killed_preprocess_takes_its_workers_along(data, tmp_path):
     process.kill()
     process.wait()
     for _ in range(500):
-        try:
-            os.killpg(process.pid, 0)
-        except ProcessLookupError:
+        if not members(process.pid):
             return
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
@@ -149,7 +158,7 @@ def test_pyacl_infer(data, chain, tmp_path, save_type, earlier, resume):
         for name, content in tensors(folder).items():
             assert content == expected.get(name, content), "a result that looks complete and is not"
         if (folder / "infer_time.txt").exists():
-            assert tensors(folder) == tensors(tmp_path / ("old" if earlier else "whole"))
+            assert tensors(folder) in (expected, tensors(tmp_path / "old"))
         run_ok("pyacl_infer.py", *here, *["--resume"] * resume, cwd=tmp_path)
         after = files(folder)
         assert after.keys() == files(tmp_path / "whole").keys()
@@ -157,7 +166,7 @@ def test_pyacl_infer(data, chain, tmp_path, save_type, earlier, resume):
         assert len((folder / "results.tsv").read_text().splitlines()) == 3
         shutil.rmtree(folder)
     assert tensors(folder) == expected
-    assert step > 2 * 3, "each result is opened and put in its place: a poor test"
+    assert step > 3 * 3, "each result is opened and put in its place: a poor test"
 
 
 @pytest.mark.parametrize("what", ["notes.txt", "sub/notes.txt"])
@@ -213,7 +222,7 @@ def test_an_interrupted_preprocess_says_so_in_one_line(data, tmp_path, started, 
 
 
 def slow_extractor(waveform: np.ndarray, length: int) -> np.ndarray:
-    time.sleep(0.05)
+    time.sleep(0.2)
     return np.zeros((1, length), np.float32)
 
 
@@ -289,7 +298,7 @@ def test_an_interrupted_run_ends_in_order(data, chain, tmp_path, number, engine)
     )
     path = tmp_path / "pre/bin_file.info"
     lines = path.read_text().splitlines()
-    path.write_text("".join(f"{copy}_{line}\n" for copy in range(20) for line in lines))  # enough to interrupt
+    path.write_text("".join(f"{copy}_{line}\n" for copy in range(60) for line in lines))  # enough to interrupt
     (tmp_path / "pre/utterances.tsv").unlink()
     process = start("pyacl_infer.py", *options, cwd=tmp_path)
     wait_until(lambda: count(tmp_path / "res", "*.0.bin"), process)

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -275,7 +277,7 @@ def test_executions_that_fail_on_the_device(user, number, silent):
 @pytest.mark.parametrize("sync", ["True", "False"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_releases_the_device(user, sync, number):
-    repeat(user, 400)
+    repeat(user, 1000)
     for wanted in (None, None, 0, 1, 40, 90):
         shutil.rmtree(user / "res", ignore_errors=True)
         process = subprocess.Popen(
@@ -288,7 +290,7 @@ def test_an_interrupted_run_releases_the_device(user, sync, number):
         )
         wait_until((user / "res").exists, process)
         if wanted is None:  # while it opens the device and loads the model
-            time.sleep(np.random.default_rng().uniform(0, 0.2))
+            time.sleep(random.uniform(0, 0.2))
         else:
             wait_until(lambda: (user / "res/run.json").exists() and len(tensors(user)) >= wanted, process)  # noqa: B023
         process.send_signal(number)
@@ -300,7 +302,7 @@ def test_an_interrupted_run_releases_the_device(user, sync, number):
         assert "Traceback" not in stderr
         assert not (user / "res/infer_time.txt").exists()
     done = infer(user, f"--sync_infer={sync}", "--resume", DEVICE_MS=1)
-    assert (done.returncode, len(tensors(user))) == (0, 400)
+    assert (done.returncode, len(tensors(user))) == (0, 1000)
 
 
 @pytest.mark.parametrize("cpu_run", [True, False])
@@ -326,7 +328,8 @@ def test_two_executions_are_in_flight_and_each_has_its_own_time(user, cpu_run):
     check_clean(user)
     expected = ["queue", "queue", "collect"] if cpu_run else ["queue", "collect", "queue"]
     assert log[:3] == expected
-    assert all(pure_ms + 0.01 >= 10 and pure_ms < 450 for pure_ms in times), times  # 500 ms lie between two inputs
+    assert min(times) >= 9.99
+    assert statistics.median(times) < 450, times  # 500 ms lie between two inputs
 
 
 CLIENT = f"""

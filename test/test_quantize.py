@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 
 import onnx
@@ -130,6 +131,13 @@ def test_a_single_utterance_cannot_be_halved(tmp_path):
     run_ok("preprocess.py", "--pre_data_save_path=pre", "--gears=none", "--limit=1", *DATA, MODEL, cwd=tmp_path)
     with pytest.raises(SuiteError, match="expected at least 2 utterances, found 1"):
         quantize.read_samples(tmp_path / "pre/bin_file.info", 1)
+
+
+def test_a_tensor_that_is_cut_is_seen_before_the_export(exported, tmp_path):
+    folder = shutil.copytree(exported / "pre", tmp_path / "pre")
+    (folder / "3.bin").write_bytes((folder / "3.bin").read_bytes()[:-4])
+    with pytest.raises(SuiteError, match=r"3\.bin: .* bytes, expected .*; run preprocess\.py again"):
+        quantize.read_samples(folder / "bin_file.info", 1)
 
 
 def test_where_nncf_is_not_installed(exported, tmp_path, monkeypatch):

@@ -40,7 +40,7 @@ def test_total_equals_jiwer():
     score = scoring.total(scoring.word_errors(references, hypotheses))
     expected = jiwer.process_words(list(references.values()), list(hypotheses.values()))
     assert score == (expected.substitutions, expected.deletions, expected.insertions, score.words)
-    assert score == scoring.in_order(list(references.values()), list(hypotheses.values()))
+    assert score == scoring.corpus_errors(list(references.values()), list(hypotheses.values()))
     assert score.wer == pytest.approx(expected.wer, rel=1e-12)
 
 

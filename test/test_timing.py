@@ -67,12 +67,17 @@ def test_a_failure_inside_is_not_hidden_by_the_synchronisation():
             [("start", 0, 0), ("start", 1, 0), ("end", 0, 9), ("end", 1, 9)], {0: 4, 1: 5}, id="ending at once"
         ),
         pytest.param(
-            [("start", 0, 0), ("start", 1, 0), ("end", 1, 10), ("end", 0, 8)], {0: 5, 1: 5}, id="told in disorder"
+            [("start", 0, 0), ("start", 1, 0), ("end", 1, 10), ("end", 0, 8)], {0: 5, 1: 5}, id="reported in disorder"
         ),
         pytest.param(
             [("start", 0, 0), ("start", 1, 0), ("end", 0, 6), ("start", 2, 50), ("end", 1, 8), ("end", 2, 60)],
             {0: 3, 1: 5, 2: 10},
-            id="an end told after the next start",
+            id="an end reported after the next start",
+        ),
+        pytest.param(
+            [("start", 0, 0), ("start", 1, 99), ("end", 1, 101), ("end", 0, 103)],
+            {0: 102, 1: 1},
+            id="one starts later",
         ),
         pytest.param(
             [("start", 0, 0), ("start", 1, 0), ("start", 2, 0), ("end", 0, 10), ("end", 1, 10), ("end", 2, 10)],
@@ -93,14 +98,14 @@ def test_shared_time(events, shares):
 
 
 def test_shared_time_adds_up():
-    """Executions of random lengths, three at a time: the shares of all are the time in which any of them ran."""
+    """Executions of random lengths, up to three at a time: all shares are the time in which any of them ran."""
     generator = np.random.default_rng(0)
     shared = timing.SharedTime()
     shares, now, busy, running = [], 0, 0, {}
     for number in range(200):
         if not running:
             now += int(generator.integers(0, 50))
-        running[number] = now + int(generator.integers(1, 100))
+        running[number] = now + int(generator.integers(20, 100))
         shared.start(number, now)
         if len(running) == 3:
             for _ in range(generator.integers(1, 4)):

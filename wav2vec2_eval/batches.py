@@ -41,11 +41,16 @@ def batched(utterances: Iterable[Inputs], batch_size: int) -> Iterator[Batch]:
 def stack(batch: Batch, multiple: int = 1) -> list[np.ndarray]:
     """(1, T) arrays of several lengths -> (B, longest T, rounded up to a `multiple`) for each input, zeros behind.
 
-    Raises SuiteError for an utterance that is too short for a frame, which padding would hide.
+    Raises SuiteError for an utterance that is too short for a frame, and for a mask of another length than its
+    waveform, both of which padding would hide.
     """
     if len(batch) == 1 and multiple == 1:
         return list(batch[0])
     lengths = [array.shape[1] for inputs in batch for array in inputs]
+    for inputs in batch:
+        shapes = [array.shape for array in inputs]
+        if len(set(shapes)) > 1:
+            raise SuiteError(f"expected a waveform and a mask of one shape, found {' and '.join(map(str, shapes))}")
     if min(lengths) < RECEPTIVE_FIELD:
         raise SuiteError(f"an utterance of {min(lengths)} samples gives no frame; expected at least {RECEPTIVE_FIELD}")
     length = -(-max(lengths) // multiple) * multiple

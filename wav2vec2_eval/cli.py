@@ -53,8 +53,8 @@ def integer(minimum: int) -> Callable[[str], int]:
     """An option type for whole numbers from `minimum` on."""
 
     def parse(text: str) -> int:
-        if not (text.isascii() and text.isdecimal() and int(text) >= minimum):
-            raise argparse.ArgumentTypeError(f"expected a whole number, at least {minimum}, found {text!r}")
+        if not (text.isascii() and text.isdecimal() and len(text) < 10 and int(text) >= minimum):
+            raise argparse.ArgumentTypeError(f"expected a whole number, {minimum} to 999999999, found {text!r}")
         return int(text)
 
     return parse

@@ -72,7 +72,7 @@ def open_engine(
     """Open the engine that `model_path` needs, by its suffix: `.om` runs on an NPU, `.onnx` on this host's CPU.
 
     Of a CPU: `engine` is one of ENGINES, where "auto" is OpenVINO below float32, if it can be imported, and else
-    onnxruntime, which in float32 was about as fast in less memory; `precision` is one of PRECISIONS; `num_threads`,
+    onnxruntime (measured in float32: about as fast, in less memory); `precision` is one of PRECISIONS; `num_threads`,
     `batch_size` utterances in one execution, and `in_flight` executions side by side, which are OpenVINO's alone. Of an
     NPU: `device_id`, `sync_infer` and `cpu_run`. Raises SuiteError for a model that is missing, corrupt or of another
     kind, and for what the host or the engine cannot do.

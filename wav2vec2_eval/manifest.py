@@ -100,7 +100,7 @@ def format_utterances(utterances: Iterable[Utterance]) -> str:
 def read_utterances(path: Path) -> dict[str, Utterance]:
     """Read `utterances.tsv`: key -> Utterance, in file order. Raises SuiteError if missing or malformed."""
     utterances: dict[str, Utterance] = {}
-    for number, line in enumerate(_lines(path, "run preprocess.py and pyacl_infer.py first"), start=1):
+    for number, line in enumerate(_lines(path, "preprocess.py writes it, and pyacl_infer.py copies it"), start=1):
         fields = line.split("\t")
         if len(fields) != 4 or not _NUMBER.fullmatch(fields[2]) or fields[0] in utterances:
             raise SuiteError(

@@ -12,6 +12,7 @@ process by the first model that it opens.
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import queue
@@ -19,7 +20,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from glob import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -70,13 +71,15 @@ class OpenVinoEngine:
         import openvino
 
         core = openvino.Core()
-        has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        with _signal_stack_kept():
+            has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         if precision == "bf16" and not has_bf16:
             raise SuiteError(f"--precision=bf16: {cpu_name()} has no bfloat16 instructions; use f32")
-        self._temporary = ExitStack()
-        model = _in_2d(core, model_path, self._temporary) if precision == "bf16" else _read(core, model_path, precision)
-        self.inputs = [_spec(node) for node in model.inputs]
-        batches.check_batch_size(batch_size, self.inputs)
+        with ExitStack() as temporary:
+            model = _in_2d(core, model_path, temporary) if precision == "bf16" else _read(model_path, precision)
+            self.inputs = [_spec(node) for node in model.inputs]
+            batches.check_batch_size(batch_size, self.inputs)
+            self._temporary = temporary.pop_all()
         self._batch_size = batch_size
         self._multiple = GEAR_STEP if batches.is_masked(self.inputs) else 1
 
@@ -98,8 +101,10 @@ class OpenVinoEngine:
             # Of the library beneath OpenVINO, which reads it at its first use.
             os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "0")
         try:
-            compiled = core.compile_model(model, "CPU", properties)
+            with _signal_stack_kept():
+                compiled = core.compile_model(model, "CPU", properties)
         except RuntimeError as error:
+            self._temporary.close()
             version = openvino.__version__
             raise SuiteError(f"{model_path}: OpenVINO {version} cannot compile it: {one_line(error)}") from None
         num_requests = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
@@ -188,6 +193,24 @@ class OpenVinoEngine:
         self._temporary.close()
 
 
+@contextmanager
+def _signal_stack_kept() -> Iterator[None]:
+    """Undo what OpenVINO does to the stack on which this thread handles signals.
+
+    Its CPU plugin sets one of its own, for processors with AMX (openvino pull request 11894), and unmaps it when it is
+    closed. If that happens in another thread, or not in the reverse order of opening, the thread is left with a stack
+    that is gone, and the next signal, such as Ctrl-C, crashes the process.
+    """
+    libc = ctypes.CDLL(None)
+    stack = ctypes.create_string_buffer(64)  # a stack_t, which has 24 bytes on Linux
+    known = hasattr(libc, "sigaltstack") and libc.sigaltstack(None, stack) == 0
+    try:
+        yield
+    finally:
+        if known:
+            libc.sigaltstack(stack, None)
+
+
 def is_installed() -> bool:
     """Whether OpenVINO can be imported here; its wheels need a recent C library."""
     try:
@@ -211,11 +234,16 @@ def _work(request: Any, jobs: queue.SimpleQueue, done: queue.SimpleQueue) -> Non
         done.put(Execution(position, inputs, outputs, start_ns, end_ns))
 
 
-def _read(core: Any, path: Path, precision: str) -> Any:
+def _read(path: Path, precision: str) -> Any:
+    from openvino.frontend import FrontEndManager
+
+    onnx_files = FrontEndManager().load_by_framework("onnx")  # others, too, would look at the file, and log errors
     try:
-        model = core.read_model(path)
-    except RuntimeError as error:
+        model = onnx_files.convert(onnx_files.load(str(path)))
+    except Exception as error:  # of OpenVINO's own, with no common base
         raise unusable(path, error) from None
+    if not model.inputs:  # of an empty file, and of some that are no models at all
+        raise unusable(path, ValueError("it has no inputs"))
     stored = ["framework", PRECISION_KEY]  # where OpenVINO puts an ONNX model's metadata
     check_precision(path, precision, model.get_rt_info(stored).value if model.has_rt_info(stored) else None)
     return model
@@ -240,12 +268,14 @@ def _in_2d(core: Any, model_path: Path, temporary: ExitStack) -> Any:
                 pass
             work = folder / "new"
             shutil.rmtree(work, ignore_errors=True)  # of a run that was killed
-            _convert(core, model_path, work / path.name)
-            for old in folder.glob(f"{escape(model_path.stem)}-{'?' * 16}.*"):
-                old.unlink()
-            for suffix in (".bin", ".xml"):
-                (work / path.name).with_suffix(suffix).replace(path.with_suffix(suffix))
-            work.rmdir()
+            try:
+                _convert(core, model_path, work / path.name)
+                for old in folder.glob(f"{escape(model_path.stem)}-{'?' * 16}.*"):
+                    old.unlink()
+                for suffix in (".bin", ".xml"):
+                    (work / path.name).with_suffix(suffix).replace(path.with_suffix(suffix))
+            finally:
+                shutil.rmtree(work, ignore_errors=True)
             return core.read_model(path)
     except OSError:
         path = Path(temporary.enter_context(TemporaryDirectory())) / path.name
@@ -257,14 +287,18 @@ def _convert(core: Any, model_path: Path, path: Path) -> None:
     import onnx
     import openvino
 
-    _read(core, model_path, "bf16")  # to refuse what cannot be used before anything is written
+    _read(model_path, "bf16")  # to refuse what cannot be used before anything is written
     path.parent.mkdir(exist_ok=True)
     proto = onnx.load(model_path)
     to_2d(proto)
     rewritten = path.with_suffix(".onnx")
     onnx.save(proto, rewritten)  # to be mapped into memory
     del proto
-    openvino.save_model(core.read_model(rewritten), path, compress_to_fp16=False)
+    model = core.read_model(rewritten)
+    try:
+        openvino.save_model(model, path, compress_to_fp16=False)
+    except RuntimeError as error:  # that the disk is full, for example
+        raise OSError(f"{path}: cannot be written: {one_line(error)}") from None
     rewritten.unlink()
 
 

@@ -56,6 +56,9 @@ def read_samples(path: Path, num_inputs: int) -> tuple[Samples, Samples]:
             f"--calibration={path}: its utterances have {found} inputs, the model has {num_inputs}; give "
             f"--attention_mask to both preprocess.py and export_onnx.py, or to neither"
         )
+    for entries in utterances.values():
+        for entry in entries:
+            tensors.check_size(entry.path, entry.shape, tensors.DTYPE["float32"], "run preprocess.py again")
     keys = list(utterances)
     step = -(-len(keys[::2]) // CALIBRATED_UTTERANCES)
     calibrated, held_out = (
@@ -103,4 +106,4 @@ def word_error_rate(path: Path, precision: str, samples: Samples, symbols: ctc.S
     with engines.open_engine(path, num_threads=threads, precision=precision) as engine:
         logits = (result.outputs[0][0] for result in engine.stream(samples))
         texts = [ctc.greedy_decode(each, symbols) for each in logits]
-    return scoring.in_order(samples.texts, texts).wer
+    return scoring.corpus_errors(samples.texts, texts).wer

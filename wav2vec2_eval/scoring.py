@@ -60,8 +60,8 @@ def total(scores: Mapping[str, WordErrors]) -> WordErrors:
     return WordErrors(*map(sum, zip(*scores.values())))
 
 
-def in_order(references: Sequence[str], hypotheses: Sequence[str]) -> WordErrors:
-    """The counts of a whole set, whose references and hypotheses stand in one order; otherwise as `word_errors`."""
+def corpus_errors(references: Sequence[str], hypotheses: Sequence[str]) -> WordErrors:
+    """The counts of a whole corpus, whose references and hypotheses stand in one order; else as `word_errors`."""
     return total(
         word_errors(*({str(key): text for key, text in enumerate(texts)} for texts in (references, hypotheses)))
     )

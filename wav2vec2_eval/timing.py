@@ -48,8 +48,8 @@ class MeasureTime:
 class SharedTime:
     """Divides the time of executions that run side by side among them. Times are nanoseconds of one clock.
 
-    From one end to the next the time is divided equally among those that ran, so that all shares add up to the time in
-    which at least one did. Ends may be told late, and out of order.
+    Each moment is divided equally among those that run, so that all shares add up to the time in which at least one
+    does. An end that is reported after a later one, which no execution can help, counts as if it had been that one.
     """
 
     def __init__(self) -> None:
@@ -61,13 +61,16 @@ class SharedTime:
 
     def end(self, number: int, end_ns: int) -> int:
         """The whole share of the execution that ended, in nanoseconds."""
-        since_ns = max(self._last_end_ns, min(start_ns for start_ns, _ in self._running.values()))
-        ran = [each for each, (start_ns, _) in self._running.items() if start_ns < end_ns]
-        for index, each in enumerate(ran):
-            start_ns, share_ns = self._running[each]
-            part_ns = max(0, end_ns - since_ns + index) // len(ran)  # the parts of a whole number add up to it
-            self._running[each] = start_ns, share_ns + part_ns
+        starts_ns = [start_ns for start_ns, _ in self._running.values()]
+        since_ns = max(self._last_end_ns, min(starts_ns))
         self._last_end_ns = max(self._last_end_ns, end_ns)
+        moments = sorted({since_ns, *(each for each in starts_ns if since_ns < each < end_ns), max(since_ns, end_ns)})
+        for left_ns, right_ns in zip(moments, moments[1:]):
+            ran = [each for each, (start_ns, _) in self._running.items() if start_ns <= left_ns]
+            for index, each in enumerate(ran):
+                start_ns, share_ns = self._running[each]
+                part_ns = (right_ns - left_ns + index) // len(ran)  # the parts of a whole number add up to it
+                self._running[each] = start_ns, share_ns + part_ns
         return self._running.pop(number)[1]
 
 

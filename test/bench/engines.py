@@ -91,6 +91,8 @@ def lengths_of(round_number: int, count: int) -> list[int]:
     """Lengths of test-clean in samples, other ones for every round; round 0 is the warm-up, of WARM_UP utterances."""
     different = list(dict.fromkeys(random.Random(0).sample(LENGTHS, len(LENGTHS))))
     start = WARM_UP + (round_number - 1) * count if round_number else 0
+    if start + count > len(different):
+        sys.exit(f"expected at most {len(different) - WARM_UP} utterances in all rounds: there are no more lengths")
     return different[start : start + count]
 
 
@@ -228,7 +230,7 @@ def score(name: str, work: Path, threads: int) -> None:
     outputs = [output for output, _ in ENGINES[name](models, threads)(demo_waveforms())]
     texts = [each if isinstance(each, str) else ctc.greedy_decode(each, symbols) for each in outputs]
     references = librispeech.open_dataset("clean", str(DEMO / "LibriSpeech")).texts
-    answer({"wer": scoring.in_order(references, texts).wer, "texts": texts})
+    answer({"wer": scoring.corpus_errors(references, texts).wer, "texts": texts})
 
 
 class Worker:
@@ -353,6 +355,7 @@ def main() -> int:
     if args.serve or args.score:
         (serve if args.serve else score)(args.serve or args.score, args.work_dir, args.threads)
         return 0
+    lengths_of(args.rounds, args.count)  # whether there are so many
     work: Path = args.work_dir
     header = conditions(args.threads)
     print(*header, sep="\n")

@@ -67,7 +67,7 @@ def table(engines: Mapping[str, Engine], utterances: list[Utterance], symbols: c
     for how in ("unpadded", "padded to gears", "padded to twice the length"):
         for name, engine in engines.items():
             texts = transcribe(engine, utterances, symbols, how)
-            wer = scoring.in_order(references, texts).wer
+            wer = scoring.corpus_errors(references, texts).wer
             changed = sum(text != true for text, true in zip(texts, truth))
             yield f"| {how} | {name} | {100 * wer:.2f} % | {changed} of {len(texts)} |"
 
