@@ -46,11 +46,11 @@ def stack(batch: Batch, multiple: int = 1) -> list[np.ndarray]:
     """
     if len(batch) == 1 and multiple == 1:
         return list(batch[0])
-    lengths = [array.shape[1] for inputs in batch for array in inputs]
     for inputs in batch:
         shapes = [array.shape for array in inputs]
         if len(set(shapes)) > 1:
             raise SuiteError(f"expected a waveform and a mask of one shape, found {' and '.join(map(str, shapes))}")
+    lengths = [array.shape[1] for inputs in batch for array in inputs]
     if min(lengths) < RECEPTIVE_FIELD:
         raise SuiteError(f"an utterance of {min(lengths)} samples gives no frame; expected at least {RECEPTIVE_FIELD}")
     length = -(-max(lengths) // multiple) * multiple

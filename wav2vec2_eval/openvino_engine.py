@@ -79,7 +79,7 @@ class OpenVinoEngine:
             model = _in_2d(core, model_path, temporary) if precision == "bf16" else _read(model_path, precision)
             self.inputs = [_spec(node) for node in model.inputs]
             batches.check_batch_size(batch_size, self.inputs)
-            self._temporary = temporary.pop_all()
+            self._temporary = temporary.pop_all()  # its files are mapped into memory
         self._batch_size = batch_size
         self._multiple = GEAR_STEP if batches.is_masked(self.inputs) else 1
 

@@ -61,7 +61,7 @@ def total(scores: Mapping[str, WordErrors]) -> WordErrors:
 
 
 def corpus_errors(references: Sequence[str], hypotheses: Sequence[str]) -> WordErrors:
-    """The counts of a whole corpus, whose references and hypotheses stand in one order; else as `word_errors`."""
+    """The counts of a corpus whose references and hypotheses stand in one order; otherwise like `word_errors`."""
     return total(
         word_errors(*({str(key): text for key, text in enumerate(texts)} for texts in (references, hypotheses)))
     )

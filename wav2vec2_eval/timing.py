@@ -49,7 +49,7 @@ class SharedTime:
     """Divides the time of executions that run side by side among them. Times are nanoseconds of one clock.
 
     Each moment is divided equally among those that run, so that all shares add up to the time in which at least one
-    does. An end that is reported after a later one, which no execution can help, counts as if it had been that one.
+    does. An end that is reported after a later one counts as if it had been that one.
     """
 
     def __init__(self) -> None:
