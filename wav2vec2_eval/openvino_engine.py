@@ -20,7 +20,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from glob import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -54,12 +54,31 @@ class Execution(NamedTuple):
     end_ns: int
 
 
+@contextmanager
+def _signal_stack_kept() -> Iterator[None]:
+    """Undo what OpenVINO does to the stack on which this thread handles signals.
+
+    Its CPU plugin sets one of its own, for processors with AMX (openvino pull request 11894), and unmaps it when it is
+    closed. If that happens in another thread, or not in the reverse order of opening, the thread is left with a stack
+    that is gone, and the next signal, such as Ctrl-C, crashes the process.
+    """
+    libc = ctypes.CDLL(None)
+    stack = ctypes.create_string_buffer(64)  # a stack_t, which has 24 bytes on Linux
+    known = hasattr(libc, "sigaltstack") and libc.sigaltstack(None, stack) == 0
+    try:
+        yield
+    finally:
+        if known:
+            libc.sigaltstack(stack, None)
+
+
 class OpenVinoEngine:
     """Runs `in_flight` executions side by side on `num_threads` threads, each of `batch_size` utterances.
 
     `in_flight` is by default 1 in float32, and else what OpenVINO suggests.
     """
 
+    @_signal_stack_kept()
     def __init__(
         self,
         model_path: Path,
@@ -71,15 +90,12 @@ class OpenVinoEngine:
         import openvino
 
         core = openvino.Core()
-        with _signal_stack_kept():
-            has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         if precision == "bf16" and not has_bf16:
             raise SuiteError(f"--precision=bf16: {cpu_name()} has no bfloat16 instructions; use f32")
-        with ExitStack() as temporary:
-            model = _in_2d(core, model_path, temporary) if precision == "bf16" else _read(model_path, precision)
-            self.inputs = [_spec(node) for node in model.inputs]
-            batches.check_batch_size(batch_size, self.inputs)
-            self._temporary = temporary.pop_all()  # its files are mapped into memory
+        model = _in_2d(core, model_path) if precision == "bf16" else _read(model_path, precision)
+        self.inputs = [_spec(node) for node in model.inputs]
+        batches.check_batch_size(batch_size, self.inputs)
         self._batch_size = batch_size
         self._multiple = GEAR_STEP if batches.is_masked(self.inputs) else 1
 
@@ -101,10 +117,8 @@ class OpenVinoEngine:
             # Of the library beneath OpenVINO, which reads it at its first use.
             os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "0")
         try:
-            with _signal_stack_kept():
-                compiled = core.compile_model(model, "CPU", properties)
+            compiled = core.compile_model(model, "CPU", properties)
         except RuntimeError as error:
-            self._temporary.close()
             version = openvino.__version__
             raise SuiteError(f"{model_path}: OpenVINO {version} cannot compile it: {one_line(error)}") from None
         num_requests = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
@@ -190,25 +204,6 @@ class OpenVinoEngine:
 
     def __exit__(self, *exception: object) -> None:
         del self._requests
-        self._temporary.close()
-
-
-@contextmanager
-def _signal_stack_kept() -> Iterator[None]:
-    """Undo what OpenVINO does to the stack on which this thread handles signals.
-
-    Its CPU plugin sets one of its own, for processors with AMX (openvino pull request 11894), and unmaps it when it is
-    closed. If that happens in another thread, or not in the reverse order of opening, the thread is left with a stack
-    that is gone, and the next signal, such as Ctrl-C, crashes the process.
-    """
-    libc = ctypes.CDLL(None)
-    stack = ctypes.create_string_buffer(64)  # a stack_t, which has 24 bytes on Linux
-    known = hasattr(libc, "sigaltstack") and libc.sigaltstack(None, stack) == 0
-    try:
-        yield
-    finally:
-        if known:
-            libc.sigaltstack(stack, None)
 
 
 def is_installed() -> bool:
@@ -249,11 +244,11 @@ def _read(path: Path, precision: str) -> Any:
     return model
 
 
-def _in_2d(core: Any, model_path: Path, temporary: ExitStack) -> Any:
+def _in_2d(core: Any, model_path: Path) -> Any:
     """The model in two dimensions: as an earlier run left it beside the model, or converted now.
 
     The name of what is kept holds a digest of all that it depends on; it replaces older versions. If nothing can be
-    written there, it goes to a folder that ends with `temporary`.
+    written there, it goes to a temporary folder, and stays mapped into memory when that is gone.
     """
     import openvino
 
@@ -278,9 +273,10 @@ def _in_2d(core: Any, model_path: Path, temporary: ExitStack) -> Any:
                 shutil.rmtree(work, ignore_errors=True)
             return core.read_model(path)
     except OSError:
-        path = Path(temporary.enter_context(TemporaryDirectory())) / path.name
-        _convert(core, model_path, path)
-        return core.read_model(path)
+        with TemporaryDirectory() as temporary:
+            path = Path(temporary) / path.name
+            _convert(core, model_path, path)
+            return core.read_model(path)
 
 
 def _convert(core: Any, model_path: Path, path: Path) -> None:
