@@ -13,28 +13,21 @@ bin_file.info: while that is missing, the folder is not complete.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
-import os
-import re
-import signal
-import threading
-import zlib
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from wav2vec2_eval import audio, cli
-from wav2vec2_eval.errors import SuiteError
+from wav2vec2_eval import cli
+from wav2vec2_eval.machine.cpu import default_threads
+from wav2vec2_eval.machine.workers import WorkerKilled, run_in_processes
 
 if TYPE_CHECKING:
-    from wav2vec2_eval.librispeech import Dataset
-    from wav2vec2_eval.model_folder import FeatureExtractor
+    from wav2vec2_eval.files.data_folder import Preprocessed
+    from wav2vec2_eval.sources.base import Dataset
+    from wav2vec2_eval.sources.model_folder import FeatureExtractor
 
 SCRIPT = Path(__file__).name
-STAGING_NAME = ".partial"  # inside the output folder; its files are moved up when all are there
 
 
 class Job(NamedTuple):
@@ -47,14 +40,6 @@ class Job(NamedTuple):
     folder: Path
 
 
-class Preprocessed(NamedTuple):
-    """What is known of an utterance whose tensors are written."""
-
-    num_samples: int
-    padded_length: int
-    checksum: int  # CRC-32 of the tensors
-
-
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.ArgumentParser(__doc__)
     parser.add_argument("--pre_data_save_path", required=True, metavar="FOLDER", help="where the files are written")
@@ -62,7 +47,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     cli.add_model_option(parser)
     parser.add_argument(
         "--gears",
-        type=cli.checked(audio.parse_gears),
+        type=cli.checked(cli.parse_gears),
         default="default",
         help="lengths to pad to: 'default' (10000, 20000 … 560000), numbers with commas, a file with one number a "
         "line, or 'none' (no padding, for CPU engines)",
@@ -70,168 +55,85 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--attention_mask",
         action="store_true",
-        help="also write <k>.mask.bin, 1 at real samples and 0 behind them, the second input of a masked model",
+        help="also write <k>.mask.bin, 1 at real samples and 0 at the padding after them: the second input of a masked model",
     )
-    parser.add_argument(
-        "--num_workers", metavar="N", type=cli.integer(1), default=cli.default_threads(), help="processes"
-    )
+    parser.add_argument("--num_workers", metavar="N", type=cli.integer(1), default=default_threads(), help="processes")
     return parser.parse_args(argv)
 
 
-def tensor_names(index: int, attention_mask: bool) -> list[str]:
-    """The names of an utterance's tensor files, in the model's input order."""
-    return [f"{index}.bin", f"{index}.mask.bin"] if attention_mask else [f"{index}.bin"]
-
-
 def preprocess_utterance(job: Job, index: int) -> Preprocessed:
-    """Write utterance `index` as a tensor file. Raises SuiteError, naming the utterance, if it cannot be used."""
-    import numpy as np
+    """Write utterance `index` as tensor files. Raises SuiteError, naming the utterance, if it cannot be used."""
+    from wav2vec2_eval.files import data_folder
+    from wav2vec2_eval.sources.model_input import model_input
+    from wav2vec2_eval.speech.padding import attention_mask
 
-    from wav2vec2_eval import librispeech, tensors
-
-    num_samples, samples = librispeech.model_input(job.dataset, index, job.extractor, job.gears)
+    num_samples, samples = model_input(job.dataset, index, job.extractor, job.gears)
     arrays = [samples]
     if job.attention_mask:
-        arrays.append((np.arange(samples.shape[1]) < num_samples).astype(np.float32)[None])
-    checksum = 0
-    for name, array in zip(tensor_names(index, job.attention_mask), arrays):
-        tensors.write_tensor(job.folder / name, array)
-        checksum = zlib.crc32(array, checksum)
-    return Preprocessed(num_samples, samples.shape[1], checksum)
+        arrays.append(attention_mask(num_samples, samples.shape[1]))
+    return data_folder.write_tensors(job.folder, index, num_samples, arrays)
 
 
-def preprocess_all(job: Job, num_workers: int) -> Iterator[Preprocessed]:
-    """Preprocess every utterance, in `num_workers` processes; yields in data set order."""
-    indices = range(len(job.dataset.ids))
-    if num_workers == 1 or len(indices) == 1:
-        yield from (preprocess_utterance(job, index) for index in indices)
-        return
-    # Not forked: a fork of a process with threads (pyarrow, tqdm) may deadlock.
-    context = multiprocessing.get_context("spawn")
-    workers = min(num_workers, len(indices))
-    chunk = max(1, min(16, len(indices) // (4 * workers)))
-    # A signal in the midst of the executor's own code may leave its locks held, so it waits for the workers' end.
-    with cli.signals_deferred() as noted:
-        executor = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(job,))
-        try:
-            # Ctrl-C reaches the whole process group; workers inherit that they leave it to their parent.
-            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-            results = executor.map(_work, indices, chunksize=chunk)
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            for result in results:
-                if noted:
-                    raise KeyboardInterrupt
-                yield result
-        except BrokenProcessPool:
-            raise SuiteError("a worker process was killed, perhaps for memory; try a smaller --num_workers") from None
-        finally:
-            executor.shutdown(cancel_futures=True)
+def preprocess_all(job: Job, num_workers: int) -> list[Preprocessed]:
+    """Preprocess every utterance behind a progress bar, if there is a terminal, so that stderr holds errors alone."""
+    from tqdm import tqdm
 
+    from wav2vec2_eval.errors import SuiteError
 
-class _Worker:
-    """A worker process's own copy of the job, sent once."""
-
-    job: Job
-
-
-def _start_worker(job: Job) -> None:
-    _Worker.job = job
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """A worker whose parent was killed must not go on writing."""
-    multiprocessing.parent_process().join()
-    os._exit(1)
-
-
-def _work(index: int) -> Preprocessed:
-    return preprocess_utterance(_Worker.job, index)
-
-
-def own_names(folder: Path) -> Callable[[str], bool]:
-    """A test for the names of files that an earlier run wrote into `folder`."""
-    from wav2vec2_eval import folders, manifest
-
-    count = (folders.read_run(folder) or {}).get("utterances", 0)
-    others = {STAGING_NAME, manifest.GEARS_NAME, manifest.MANIFEST_NAME, manifest.UTTERANCES_NAME}
-
-    def is_own(name: str) -> bool:
-        match = re.fullmatch(r"(\d+)(?:\.mask)?\.bin", name, re.ASCII)
-        return int(match[1]) < count if match else name in others
-
-    return is_own
-
-
-def publish(folder: Path, save_path: str, dataset: Dataset, items: Sequence[Preprocessed], conditions: dict) -> None:
-    """Replace what an earlier run left in `folder` by the staged tensors; the manifest goes first and comes last."""
-    from wav2vec2_eval import folders, manifest, tensors
-
-    is_own = own_names(folder)
-    folders.check_replaceable(folder, SCRIPT, is_own)  # again, for what came meanwhile
-    staging = folder / STAGING_NAME
-    (folder / manifest.MANIFEST_NAME).unlink(missing_ok=True)
-    for path in folder.iterdir():
-        if path != staging and is_own(path.name.removesuffix(tensors.TEMPORARY_SUFFIX)):
-            path.unlink()
-    folders.write_run(folder, SCRIPT, **conditions)
-    for path in staging.iterdir():
-        path.rename(folder / path.name)
-    staging.rmdir()
-
-    gears = sorted({item.padded_length for item in items})
-    utterances = [
-        manifest.Utterance(str(index), dataset.ids[index], item.num_samples, dataset.texts[index])
-        for index, item in enumerate(items)
-    ]
-    lines = [
-        manifest.format_line(str(index), f"{save_path.rstrip('/')}/{name}", (1, item.padded_length))
-        for index, item in enumerate(items)
-        for name in tensor_names(index, conditions["attention_mask"])
-    ]
-    tensors.write_text(folder / manifest.GEARS_NAME, "".join(f"{gear}\n" for gear in gears))
-    tensors.write_text(folder / manifest.UTTERANCES_NAME, manifest.format_utterances(utterances))
-    tensors.write_text(folder / manifest.MANIFEST_NAME, "".join(f"{line}\n" for line in lines))
+    count = len(job.dataset)
+    try:
+        # The workers end before the folder that they write into is removed.
+        with closing(run_in_processes(preprocess_utterance, job, count, num_workers)) as items:
+            return list(tqdm(items, total=count, unit="utterance", disable=None))
+    except WorkerKilled:
+        raise SuiteError("a worker process was killed, perhaps for memory; try a smaller --num_workers") from None
 
 
 def print_summary(items: Sequence[Preprocessed], padded: bool, manifest_path: Path) -> None:
     """Utterances, hours, gears and padding."""
+    from wav2vec2_eval.files.data_folder import gears_in_use
+    from wav2vec2_eval.speech.audio import SAMPLE_RATE
+
     true, total = sum(item.num_samples for item in items), sum(item.padded_length for item in items)
-    gears = sorted({item.padded_length for item in items})
+    gears = gears_in_use(items)
     used = f"{len(gears)} gears used, {gears[0]} to {gears[-1]} samples" if padded else "not padded"
-    print(f"{len(items)} utterances, {true / audio.SAMPLE_RATE / 3600:.3f} hours of audio")
+    print(f"{len(items)} utterances, {true / SAMPLE_RATE / 3600:.3f} hours of audio")
     print(f"{used}, padding added: {100 * (total / true - 1):.1f} %")
     print(f"written: {manifest_path}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
-    from tqdm import tqdm
-
-    from wav2vec2_eval import folders, librispeech, manifest, model_folder
+    from wav2vec2_eval.files import data_folder
+    from wav2vec2_eval.files.locks import locked
+    from wav2vec2_eval.files.manifest import Utterance
+    from wav2vec2_eval.files.names import MANIFEST_NAME, STAGING_NAME
+    from wav2vec2_eval.files.run_folder import Run, check_replaceable, staging
+    from wav2vec2_eval.machine.signals import signals_deferred
+    from wav2vec2_eval.sources.choose import open_dataset
+    from wav2vec2_eval.sources.model_folder import feature_extractor
 
     folder = Path(args.pre_data_save_path)
-    folders.check_replaceable(folder, SCRIPT, own_names(folder))
-    extractor = model_folder.feature_extractor(args.model_name_or_path)
-    dataset = librispeech.open_dataset(args.which_dataset, args.dataset_path, args.limit)
-
-    with folders.locked(folder), folders.staging(folder, SCRIPT, STAGING_NAME) as staging:
-        job = Job(dataset, extractor, args.gears, args.attention_mask, staging)
-        with closing(preprocess_all(job, args.num_workers)) as results:  # the workers end before the folder goes
-            # Without a terminal there is no progress bar, so that stderr holds errors alone.
-            items = list(tqdm(results, total=len(dataset.ids), unit="utterance", disable=None))
-        conditions = {
-            "which_dataset": args.which_dataset,
-            "dataset_path": args.dataset_path,
-            "model": args.model_name_or_path,
-            "padded": args.gears is not None,
-            "attention_mask": args.attention_mask,
-            "utterances": len(items),
-            "checksum": zlib.crc32(repr([item.checksum for item in items]).encode()),
-        }
-        with cli.signals_deferred():
-            publish(folder, args.pre_data_save_path, dataset, items, conditions)
-    print_summary(items, args.gears is not None, folder / manifest.MANIFEST_NAME)
+    check_replaceable(folder, SCRIPT, data_folder.replaceable_names(folder))
+    extractor = feature_extractor(args.model_name_or_path)
+    dataset = open_dataset(args.which_dataset, args.dataset_path, args.limit)
+    run = Run(
+        SCRIPT,
+        which_dataset=args.which_dataset,
+        dataset_path=args.dataset_path,
+        model=args.model_name_or_path,
+        padded=args.gears is not None,
+        attention_mask=args.attention_mask,
+    )
+    with locked(folder), staging(folder, SCRIPT, STAGING_NAME) as staged:
+        items = preprocess_all(Job(dataset, extractor, args.gears, args.attention_mask, staged), args.num_workers)
+        utterances = [
+            Utterance(str(index), dataset.ids[index], item.num_samples, dataset.texts[index])
+            for index, item in enumerate(items)
+        ]
+        with signals_deferred():
+            data_folder.publish(folder, args.pre_data_save_path, utterances, items, run)
+    print_summary(items, args.gears is not None, folder / MANIFEST_NAME)
     return 0
 
 

@@ -12,31 +12,25 @@ wer.txt, utterance_scores.tsv, infer_time.txt and run.json (the conditions) besi
 from __future__ import annotations
 
 import argparse
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from wav2vec2_eval import audio, cli, pipeline
-from wav2vec2_eval.timing import INFER_TIME_NAME, Latency, MeasureTime, check_workspace, format_figures, summarise
+from wav2vec2_eval import cli
+from wav2vec2_eval.engines.precision import PRECISIONS, PYTORCH_PRECISIONS, parse_precision
 
 if TYPE_CHECKING:
     import numpy as np
-    import torch
-    from transformers import Wav2Vec2ForCTC
 
-    from wav2vec2_eval.librispeech import ModelInput
+    from wav2vec2_eval.engines.base import Engine
+    from wav2vec2_eval.files.manifest import Utterance
+    from wav2vec2_eval.sources.base import Dataset
+    from wav2vec2_eval.sources.model_input import ModelInput
+    from wav2vec2_eval.speech.ctc import Symbols
+    from wav2vec2_eval.speech.latency import Latency
 
 SCRIPT = Path(__file__).name
-
-
-class Inference(NamedTuple):
-    """One utterance through the model."""
-
-    num_samples: int
-    logits: np.ndarray  # (F, V) float32
-    latency: Latency
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -46,129 +40,96 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     cli.add_dataset_options(parser)
     cli.add_model_option(parser)
     option("--device", choices=("auto", "cpu", "cuda", "npu"), default="auto", help="auto: cuda, else npu, else cpu")
-    option("--dtype", choices=("float32", "bfloat16", "float16"), default="float32", help="of weights and computing")
     option(
-        "--gears", type=cli.checked(audio.parse_gears), default="none", help="lengths to pad to, as in preprocess.py"
+        "--dtype",
+        type=parse_precision,
+        choices=PYTORCH_PRECISIONS,
+        metavar=f"{{{','.join(PRECISIONS[name] for name in PYTORCH_PRECISIONS)}}}",
+        default="float32",
+        help="of weights and computing",
     )
+    option("--gears", type=cli.checked(cli.parse_gears), default="none", help="lengths to pad to, as in preprocess.py")
     cli.add_workspace_option(parser, None, " (default: 1, or 0 of a single utterance)")
-    option("--num_threads", type=cli.integer(1), default=cli.default_threads(), metavar="N", help="CPU threads")
+    cli.add_threads_option(parser)
     return parser.parse_args(argv)
 
 
-def open_device(name: str) -> tuple[torch.device, Callable[[], object] | None]:
-    """The device that `name` asks for, and its synchronize function (None for the CPU).
+class Inferred(NamedTuple):
+    """All utterances through the model, by key, in data set order."""
 
-    Raises SuiteError if this host does not have it.
-    """
-    import importlib
-
-    import torch
-
-    from wav2vec2_eval.errors import SuiteError
-
-    if name == "cpu" or (name in ("auto", "cuda") and torch.cuda.is_available()):
-        return (torch.device("cpu"), None) if name == "cpu" else (torch.device("cuda"), torch.cuda.synchronize)
-    if name in ("auto", "npu"):
-        try:
-            importlib.import_module("torch_npu")  # adds torch.npu
-            if torch.npu.is_available():
-                return torch.device("npu"), torch.npu.synchronize
-        except ImportError:
-            pass
-    if name == "auto":
-        return torch.device("cpu"), None
-    raise SuiteError(
-        f"--device={name}: PyTorch {torch.__version__} finds no such device on this host; try --device=auto"
-    )
+    references: dict[str, Utterance]
+    transcripts: dict[str, str]
+    latencies: list[Latency]
 
 
-def load(name: str, dtype: str, device: torch.device) -> Wav2Vec2ForCTC:
-    """The model in `dtype` on `device`."""
-    import torch
+def infer_all(
+    engine: Engine, inputs: Iterator[ModelInput], dataset: Dataset, symbols: Symbols, reads_ahead: bool
+) -> Inferred:
+    """Infer and decode the utterances, with a progress bar if there is a terminal."""
+    from tqdm import tqdm
 
-    from wav2vec2_eval.pytorch import load_model
+    from wav2vec2_eval.engines.clock import timed
+    from wav2vec2_eval.files.manifest import Utterance
+    from wav2vec2_eval.machine.overlap import read_ahead
+    from wav2vec2_eval.speech.ctc import greedy_decode
 
-    return load_model(name, dtype=getattr(torch, dtype)).to(device)
+    found = Inferred({}, {}, [])
+    lengths: list[int] = []  # in samples, of the utterances that were read so far
 
+    def utterances() -> Iterator[list[np.ndarray]]:
+        for num_samples, samples in inputs:
+            lengths.append(num_samples)
+            yield [samples]
 
-def infer(
-    model: Wav2Vec2ForCTC,
-    inputs: Iterable[ModelInput],
-    synchronize: Callable[[], object] | None,
-) -> Iterator[Inference]:
-    """Infer each utterance by itself. Only the forward pass is timed, between two synchronisations of the device."""
-    import torch
-
-    clock: dict[str, int] = {}
-    start_ns = time.perf_counter_ns()
-    # On a CPU, decoding ahead would take a core from the model.
-    ahead = nullcontext(inputs) if synchronize is None else closing(pipeline.read_ahead(inputs))
-    with torch.inference_mode(), ahead as ready:
-        for num_samples, samples in ready:
-            waveform = torch.from_numpy(samples).to(model.device, model.dtype)
-            with MeasureTime(clock, "pure_ns", cpu_run=synchronize is None, synchronize=synchronize):
-                logits = model(waveform).logits
-            logits = logits[0].float().cpu().numpy()
-            now_ns = time.perf_counter_ns()
-            yield Inference(num_samples, logits, Latency(clock["pure_ns"] / 1e6, (now_ns - start_ns) / 1e6))
-            start_ns = now_ns
-
-
-def conditions(args: argparse.Namespace, device: torch.device, warm_up: int) -> dict[str, Any]:
-    """What a reader of the figures must know."""
-    import torch
-    import transformers
-
-    names = {"cpu": cli.cpu_name, "cuda": lambda: torch.cuda.get_device_name(device)}
-    name = names.get(device.type, lambda: device.type)()
-    return {
-        "model": args.model_name_or_path,
-        "engine": f"PyTorch {torch.__version__}, transformers {transformers.__version__}",
-        "device": name,
-        "num_threads": args.num_threads,
-        "precision": args.dtype,
-        "warm_up": warm_up,
-        "data": {
-            "which_dataset": args.which_dataset,
-            "dataset_path": args.dataset_path,
-            "padded": args.gears is not None,
-        },
-    }
+    with closing(read_ahead(utterances()) if reads_ahead else utterances()) as ready:
+        progress = tqdm(timed(engine.stream(ready)), total=len(dataset), unit="utterance", disable=None)
+        for index, (result, latency) in enumerate(progress):
+            key, utterance_id = str(index), dataset.ids[index]
+            found.references[key] = Utterance(key, utterance_id, lengths[index], dataset.texts[index])
+            found.transcripts[key] = greedy_decode(result.outputs[0][0], symbols, utterance_id)
+            found.latencies.append(latency)
+    return found
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     import torch
-    from tqdm import tqdm
 
-    from wav2vec2_eval import ctc, librispeech, manifest, model_folder, scoring, tensors
+    from wav2vec2_eval.engines.pytorch import PytorchEngine, open_device
+    from wav2vec2_eval.files.atomic import write_text
+    from wav2vec2_eval.files.names import INFER_TIME_NAME
+    from wav2vec2_eval.files.run_folder import Run
+    from wav2vec2_eval.files.scores import check_output, write_scores
+    from wav2vec2_eval.sources import model_folder
+    from wav2vec2_eval.sources.choose import open_dataset
+    from wav2vec2_eval.sources.model_input import model_input
+    from wav2vec2_eval.sources.pytorch_model import load_model
+    from wav2vec2_eval.speech.audio import SAMPLE_RATE
+    from wav2vec2_eval.speech.latency import check_warm_up, format_figures, summarise
 
     folder = args.pred_res_save_path.parent
-    dataset = librispeech.open_dataset(args.which_dataset, args.dataset_path, args.limit)
-    warm_up = min(1, len(dataset.ids) - 1) if args.warm_up is None else args.warm_up
-    check_workspace(warm_up, len(dataset.ids))
+    dataset = open_dataset(args.which_dataset, args.dataset_path, args.limit)
+    warm_up = min(1, len(dataset) - 1) if args.warm_up is None else args.warm_up
+    check_warm_up(warm_up, len(dataset))
     extractor = model_folder.feature_extractor(args.model_name_or_path)
     symbols = model_folder.symbols(args.model_name_or_path)
-    scoring.check_output(args.pred_res_save_path, SCRIPT)
-    device, synchronize = open_device(args.device)
-    torch.set_num_threads(args.num_threads)
-    model = load(args.model_name_or_path, args.dtype, device)
+    check_output(args.pred_res_save_path, SCRIPT)
+    device = open_device(args.device)
+    model = load_model(args.model_name_or_path, dtype=getattr(torch, PRECISIONS[args.dtype]))
     folder.mkdir(parents=True, exist_ok=True)  # now, and not after hours of inference
 
-    inputs = (librispeech.model_input(dataset, index, extractor, args.gears) for index in range(len(dataset.ids)))
-    utterances, transcripts, latencies = {}, {}, []
-    progress = tqdm(infer(model, inputs, synchronize), total=len(dataset.ids), unit="utterance", disable=None)
-    for index, (num_samples, logits, latency) in enumerate(progress):
-        key = str(index)
-        utterances[key] = manifest.Utterance(key, dataset.ids[index], num_samples, dataset.texts[index])
-        transcripts[key] = ctc.greedy_decode(logits, symbols, dataset.ids[index])
-        latencies.append(latency)
+    inputs = (model_input(dataset, index, extractor, args.gears) for index in range(len(dataset)))
+    with PytorchEngine(model, device, args.dtype, args.num_threads) as engine:
+        # On a CPU, reading ahead would take a core from the model.
+        found = infer_all(engine, inputs, dataset, symbols, reads_ahead=device.synchronize is not None)
 
-    scoring.report(args.pred_res_save_path, utterances, transcripts, SCRIPT, conditions(args, device, warm_up))
-    lengths_s = [utterance.num_samples / audio.SAMPLE_RATE for utterance in utterances.values()]
-    figures = summarise(latencies, warm_up, lengths_s)
-    tensors.write_text(folder / INFER_TIME_NAME, format_figures(figures))
-    print(f"{args.dtype} on {device}\n{format_figures(figures)}", end="")
+    data = Run(which_dataset=args.which_dataset, dataset_path=args.dataset_path, padded=args.gears is not None)
+    run = Run(SCRIPT, model=args.model_name_or_path, **engine.conditions._asdict(), warm_up=warm_up, data=data)
+    write_scores(args.pred_res_save_path, found.references, found.transcripts, SCRIPT, inference=run)
+    lengths_s = [utterance.num_samples / SAMPLE_RATE for utterance in found.references.values()]
+    text = format_figures(summarise(found.latencies, warm_up, lengths_s))
+    write_text(folder / INFER_TIME_NAME, text)
+    print(f"{run.precision} on {device.torch_device}\n{text}", end="")
     return 0
 
 

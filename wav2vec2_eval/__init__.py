@@ -1,15 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the scripts of the wav2vec2 inference suite share.
+"""What the scripts of the wav2vec2 inference suite share, in wings that carry an import rule (test_house.py holds it).
 
-Pure functions in the middle:  audio (waveforms), gears (the best ones), ctc (logits to text), timing (latencies).
-Disk and hub at the edges:     manifest, tensors, folders, results (files between the scripts), librispeech,
-                               model_folder, scoring (WER and its files).
-Devices at the edges:          engines (choose one), onnx_engine and openvino_engine (this host's CPU; batches for both,
-                               openvino_graph for the second), npu_engine on acl_runtime (Ascend), pytorch (the model
-                               for export and baseline), masked (the padding-exact model), quantize (int8 models).
-Around them:                   pipeline (read ahead, write behind), cli (options, signals), errors, report (the table).
+machine   signals, processor, threads, worker processes       imports nothing of the suite
+speech    audio, padding, CTC, WER, latency: no file opened   imports errors
+files     every file between the scripts                      imports errors, machine, speech
+sources   data sets, model folders, the hub                   imports errors, machine, speech, files.names
+engines   what runs a model: CPUs, NPU, PyTorch               imports errors, machine, speech, files except manifest
+export    ONNX graphs and their proofs                        imports all of the above
+cli       options, and how a script ends                      imports errors, machine, sources.splits
 
-Modules that pyacl_infer.py imports need numpy and tqdm only, and keep to Python 3.9 syntax.
+The scripts, report, gears and evaluate may import everything; nobody imports a script. machine, speech (without wer),
+files (without scores) and engines need numpy and tqdm only, and keep to Python 3.9's syntax.
 """
 
 MODEL_ID = "facebook/wav2vec2-base-960h"

@@ -7,21 +7,22 @@ A user's mistake ends in one line on stderr and exit status 2, without a traceba
 from __future__ import annotations
 
 import argparse
+import io
 import os
-import platform
 import signal
 import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from . import MODEL_ID
 from .errors import SuiteError
+from .machine.cpu import default_threads
+from .sources.splits import SPLITS
 
 EXIT_USER_ERROR = 2
-DATASETS = ("validation", "clean", "other")
+
+Value = TypeVar("Value")
 
 
 class ArgumentParser(argparse.ArgumentParser):
@@ -60,10 +61,10 @@ def integer(minimum: int) -> Callable[[str], int]:
     return parse
 
 
-def checked(parse: Callable[[str], object]) -> Callable[[str], object]:
-    """Make an option type of a function that raises SuiteError (argparse hides other errors' texts)."""
+def checked(parse: Callable[[str], Value]) -> Callable[[str], Value]:
+    """Make an option type of a function that raises SuiteError (argparse hides the texts of other errors)."""
 
-    def option_type(text: str) -> object:
+    def option_type(text: str) -> Value:
         try:
             return parse(text)
         except SuiteError as error:
@@ -72,12 +73,37 @@ def checked(parse: Callable[[str], object]) -> Callable[[str], object]:
     return option_type
 
 
+def parse_gears(text: str) -> tuple[int, ...] | None:
+    """Read the value of `--gears`: `none`, `default`, numbers with commas, or a file with one number a line.
+
+    Returns ascending lengths in samples, or None for "do not pad". `padding_lens.txt` is such a file. Raises SuiteError.
+    """
+    from .speech.audio import LONGEST, RECEPTIVE_FIELD
+    from .speech.padding import GEARS
+
+    if text == "none":
+        return None
+    if text == "default":
+        return GEARS
+    numbers = text.replace(",", " ").split()
+    if not all(number.isdecimal() for number in numbers):
+        if not Path(text).is_file():
+            raise SuiteError(
+                f"gears: expected 'none', 'default', numbers of samples with commas, or a file with one number "
+                f"a line; found {text!r}"
+            )
+        numbers = Path(text).read_text(encoding="utf-8", errors="replace").split()
+    if not numbers or not all(number.isdecimal() and RECEPTIVE_FIELD <= int(number) <= LONGEST for number in numbers):
+        raise SuiteError(f"gears: expected whole numbers of samples, {RECEPTIVE_FIELD} to {LONGEST}; found {text!r}")
+    return tuple(sorted({int(number) for number in numbers}))
+
+
 def add_dataset_options(parser: argparse.ArgumentParser) -> None:
     """`--which_dataset`, `--dataset_path` and `--limit`."""
     parser.add_argument(
         "--which_dataset",
         required=True,
-        choices=DATASETS,
+        choices=tuple(SPLITS),
         help="validation: LibriSpeech's 73-utterance dummy set; clean: test-clean; other: test-other",
     )
     parser.add_argument(
@@ -96,6 +122,11 @@ def add_model_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_threads_option(parser: argparse.ArgumentParser) -> None:
+    """`--num_threads`."""
+    parser.add_argument("--num_threads", type=integer(1), default=default_threads(), metavar="N", help="CPU threads")
+
+
 def add_workspace_option(parser: argparse.ArgumentParser, default: int | None, default_text: str = "") -> None:
     """`--workspace`, stored as `warm_up`."""
     parser.add_argument(
@@ -108,30 +139,6 @@ def add_workspace_option(parser: argparse.ArgumentParser, default: int | None, d
     )
 
 
-def default_threads() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def cpu_name() -> str:
-    """What to call this host's processor in a result: its model where the system tells, else its architecture."""
-    return f"cpu ({_cpu_info('model name') or platform.machine()})"
-
-
-def cpu_features() -> set[str]:
-    """What this host's processor can do, in Linux's words; empty where the system does not tell."""
-    return set((_cpu_info("flags") or _cpu_info("Features")).split())  # x86_64, aarch64
-
-
-def _cpu_info(field: str) -> str:
-    """A field of /proc/cpuinfo, of the first core; empty if there is none."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return ""
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith(field)), "")
-
-
 def run(main: Callable[[Sequence[str] | None], int]) -> NoReturn:
     """Run a script's `main` and exit with its status.
 
@@ -140,19 +147,21 @@ def run(main: Callable[[Sequence[str] | None], int]) -> NoReturn:
     """
     script = Path(sys.argv[0]).name
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")  # a terminal that knows only ASCII gets a question mark, not a traceback
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # an ASCII terminal gets a question mark, not a traceback
     signal.signal(signal.SIGTERM, _terminate)
+    status: str | int | None
     try:
         try:
             status = main(None)
-        except SystemExit as end:  # of argparse, whose text may still wait to be written
+        except SystemExit as end:  # raised by argparse, whose text may still be in the buffer
             status = end.code
         sys.stdout.flush()
     except SuiteError as error:
         status = _fail(script, str(error))
     except ModuleNotFoundError as error:
         status = _fail(script, f"the Python package {error.name!r} is missing; pip install -r requirements.txt")
-    except BrokenPipeError:  # whoever read the output, like `head`, has seen enough
+    except BrokenPipeError:  # the reader of our output has closed it, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 128 + signal.SIGPIPE
     except MemoryError:
@@ -163,34 +172,8 @@ def run(main: Callable[[Sequence[str] | None], int]) -> NoReturn:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         print(f"{script}: interrupted", file=sys.stderr)
         status = 128 + signal.SIGINT
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # what is done is done, and Python ends without a traceback
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # too late to interrupt: no traceback during interpreter shutdown
     sys.exit(status)
-
-
-@contextmanager
-def signals_deferred() -> Iterator[Sequence[int]]:
-    """Hold SIGINT and SIGTERM back until the end of the block, which sees in the yielded list those that wait.
-
-    Python's handlers are replaced, since a blocked signal would still reach them by way of another thread. They run in
-    the main thread alone; in another one there is nothing to hold back.
-    """
-    noted: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield noted
-        return
-    before = {
-        number: signal.signal(number, lambda n, _: noted.append(n))
-        for number in (signal.SIGINT, signal.SIGTERM)
-        # A job in the background stays deaf to Ctrl-C. None is the handler of others, or Python at its end.
-        if signal.getsignal(number) not in (signal.SIG_IGN, None)
-    }
-    try:
-        yield noted
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        for number in noted[:1]:
-            signal.raise_signal(number)
 
 
 def _fail(script: str, message: str) -> int:

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one exception that stands for "the user can put this right", and what other libraries' errors say in it."""
+"""SuiteError, for everything that the user can put right, and one_line(), for the messages of other libraries."""
 
 from __future__ import annotations
 
 
 def one_line(error: Exception, limit: int = 300) -> str:
-    """The text of another library's error, cut to one line of at most `limit` characters."""
+    """The message of another library's error, cut to one line of at most `limit` characters."""
     return " ".join(str(error).split())[:limit]
 
 

@@ -18,9 +18,10 @@ from pathlib import Path
 import numpy as np
 
 from . import cli
-from .audio import GEARS, RECEPTIVE_FIELD, padded_length
 from .errors import SuiteError
-from .tensors import write_text
+from .files.atomic import write_text
+from .speech.audio import RECEPTIVE_FIELD
+from .speech.padding import GEARS, padded_length
 
 SHOWN_COUNTS = (8, 16, 32, 56)
 

@@ -18,10 +18,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from . import cli, folders
+from . import cli
 from .errors import SuiteError
-from .tensors import write_text
-from .timing import AVERAGE, INFER_TIME_NAME, parse_figures
+from .files.atomic import write_text
+from .files.names import INFER_TIME_NAME, RUN_NAME, SUMMARY_DATA_NAME, SUMMARY_NAME, WER_NAME
+from .files.run_folder import read_run
+from .machine.cpu import default_threads
+from .speech.latency import AVERAGE, parse_figures
 
 # The Atlas 300I (Ascend310) carries four chips on a card, the later inference cards one.
 CHIPS_PER_CARD = {"Ascend310": 4}
@@ -41,7 +44,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def measure(folder: Path, chips: int) -> dict[str, float]:
     """One column of the table."""
-    wer, times = _read(folder / "wer.txt"), _read(folder / INFER_TIME_NAME)
+    wer, times = _read(folder / WER_NAME), _read(folder / INFER_TIME_NAME)
     try:
         figures = {
             "WER": wer["WER"],
@@ -52,36 +55,34 @@ def measure(folder: Path, chips: int) -> dict[str, float]:
             "utterances/s per card": 1000 / times[AVERAGE] * chips,
         }
     except KeyError as error:
-        raise SuiteError(f"{folder}: wer.txt or {INFER_TIME_NAME} lacks {error}; run the steps again") from None
+        raise SuiteError(f"{folder}: {WER_NAME} or {INFER_TIME_NAME} lacks {error}; run the steps again") from None
     return {**figures, **{name: times[name] for name in ("RTFx", "wall RTFx") if name in times}}
 
 
 def describe(folder: Path) -> dict[str, Any]:
     """The conditions under which the figures of `folder` were taken."""
-    run = folders.read_run(folder)
+    run = read_run(folder)
     if run is None:
-        raise SuiteError(f"{folder}: expected a {folders.RUN_NAME} in it, found none; run the inference first")
-    data = run.get("data")
+        raise SuiteError(f"{folder}: expected a {RUN_NAME} in it, found none; run the inference first")
     described = "not known"
-    if data:
+    if run.data:
         described = (
-            f"{data.get('which_dataset')}, from {data.get('dataset_path') or 'the hub'}, "
-            f"{'padded to gears' if data.get('padded') else 'not padded'}"
-            f"{' with attention mask' if data.get('attention_mask') else ''}"
+            f"{run.data.which_dataset}, from {run.data.dataset_path or 'the hub'}, "
+            f"{'padded to gears' if run.data.padded else 'not padded'}"
+            f"{' with attention mask' if run.data.attention_mask else ''}"
         )
     named = {
-        "model": "model",
-        "engine": "engine",
-        "device": "device",
-        "precision": "precision",
-        "threads": "num_threads",
-        "utterances at a time": "batch_size",
-        "executions in flight": "in_flight",
-        "warm-up": "warm_up",
-        "resumed": "resumed",  # then the times are of several runs, each with a cold start
+        "model": run.model,
+        "engine": run.engine,
+        "device": run.device,
+        "precision": run.precision,
+        "threads": run.num_threads,
+        "utterances at a time": run.batch_size,
+        "executions in flight": run.in_flight,
+        "warm-up": run.warm_up,
+        "resumed": run.resumed,  # then the times are of several runs, each with a cold start
     }
-    found = {name: run[key] for name, key in named.items() if run.get(key) is not None}
-    return {"data set": described, **found}
+    return {"data set": described, **{name: value for name, value in named.items() if value is not None}}
 
 
 def versions() -> str:
@@ -151,14 +152,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         conditions["PyTorch"] = describe(args.baseline)
         check_comparable(columns)
     conditions["both" if args.baseline else "host"] = {
-        "host": f"{platform.machine()}, {cli.default_threads()} cores",
+        "host": f"{platform.machine()}, {default_threads()} cores",
         "versions": versions(),
     }
 
     table = format_table(columns, conditions)
     print(table, end="")
     args.output.mkdir(parents=True, exist_ok=True)
-    write_text(args.output / "summary.md", table)
+    write_text(args.output / SUMMARY_NAME, table)
     summary = {"figures": columns, "conditions": conditions}
     if args.baseline:
         summary["ratios"] = {
@@ -166,7 +167,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             for name, value in columns["suite"].items()
             if columns["PyTorch"].get(name)
         }
-    write_text(args.output / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+    write_text(args.output / SUMMARY_DATA_NAME, json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
     print(f"\nwritten: {args.output / 'summary.md'}, {args.output / 'summary.json'}")
 
     wer = columns["suite"]["WER"]

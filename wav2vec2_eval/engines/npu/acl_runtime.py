@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""pyACL with every return code checked and every resource owned. The only module that imports `acl`.
+
+The rules are those of the pyACL API reference (hiascend.com, "appdevgapi"): a call returns a code, a value and a code,
+or a handle that is 0 on failure; resources are released in the reverse order of their creation, and on failure too.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from ...errors import SuiteError
+from ...machine.signals import signals_deferred
+from .acl_codes import MEANINGS, REPEATED_INIT
+
+
+class AclError(SuiteError):
+    """A pyACL call failed. The message names the call, the code, its meaning and what CANN says of it."""
+
+
+class _Release(NamedTuple):
+    function: str
+    arguments: tuple[Any, ...]
+
+
+class Acl:
+    """Calls pyACL, and owns what is created through `own` until `release_all`.
+
+    Functions go by their documented names, for example "acl.rt.malloc".
+    """
+
+    def __init__(self) -> None:
+        try:
+            import acl
+        except ImportError as error:
+            raise SuiteError(
+                f"the Python module acl cannot be imported ({error}); .om models need an Ascend host with CANN: "
+                f"source its set_env.sh first"
+            ) from None
+        self._modules: dict[str, Any] = {"acl": acl, "acl.rt": acl.rt, "acl.mdl": acl.mdl}
+        self._functions: dict[str, Any] = {}
+        self._owned: list[_Release] = []
+
+    def get(self, function: str, *arguments: Any) -> Any:
+        """Call a function that has no return code."""
+        return self._function(function)(*arguments)
+
+    def call(self, function: str, *arguments: Any) -> Any:
+        """Call a function that returns a code, or a value and a code; returns the value. Raises AclError."""
+        result = self._function(function)(*arguments)
+        value, code = result if isinstance(result, tuple) else (None, result)
+        if code:
+            raise self._error(function, code)
+        return value
+
+    def own(self, create: str, *arguments: Any, release: str) -> int:
+        """Create a resource that `release_all` will release by `release(resource)`; returns its handle or address.
+
+        Some creators return a code beside the handle, the others a handle that is 0 on failure. Raises AclError.
+        """
+        with signals_deferred():  # an interruption between the two steps would leave the resource without an owner
+            result = self._function(create)(*arguments)
+            has_code = isinstance(result, tuple)
+            resource, code = result if has_code else (result, None)
+            if code or not (has_code or resource):
+                raise self._error(create, code)
+            self._owned.append(_Release(release, (resource,)))
+        return int(resource)
+
+    def open_device(self, device_id: int) -> None:
+        """Initialise pyACL and open a device, with a context of its own that is current in this thread."""
+        with signals_deferred():
+            code = self._function("acl.init")()
+            if code not in (0, REPEATED_INIT):
+                raise self._error("acl.init", code)
+            if code == 0:
+                self._owned.append(_Release("acl.finalize", ()))
+            elif hasattr(self._modules["acl"], "finalize_reference"):  # newer versions of CANN count their users
+                self._owned.append(_Release("acl.finalize_reference", ()))
+            self.call("acl.rt.set_device", device_id)
+            self._owned.append(_Release("acl.rt.reset_device", (device_id,)))
+        self.own("acl.rt.create_context", device_id, release="acl.rt.destroy_context")
+
+    def before_release(self, function: str, *arguments: Any) -> None:
+        """Have `function` called before everything that is owned now is released."""
+        self._owned.append(_Release(function, arguments))
+
+    def release_all(self) -> list[BaseException]:
+        """Release everything that is owned, the latest first, whatever fails; returns the failures in their order."""
+        failures: list[BaseException] = []
+        with signals_deferred():
+            while self._owned:
+                release = self._owned.pop()
+                try:
+                    self.call(release.function, *release.arguments)
+                except BaseException as error:  # the rest is released all the same
+                    failures.append(error)
+        return failures
+
+    def _function(self, name: str) -> Any:
+        if name not in self._functions:
+            module, _, function = name.rpartition(".")
+            self._functions[name] = getattr(self._modules[module], function)
+        return self._functions[name]
+
+    def _error(self, function: str, code: int | None) -> AclError:
+        said = "gave no handle" if code is None else f"failed with code {code}"
+        meaning = f" ({MEANINGS[code]})" if code in MEANINGS else ""
+        report = self._function("acl.get_recent_err_msg")()  # reading the text clears it, so it is read here only
+        return AclError(f"{function} {said}{meaning}{f': {report}' if report else ''}; see docs/ascend.md")

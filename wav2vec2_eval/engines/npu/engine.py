@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Ascend engine: a compiled .om model on an NPU, through pyACL.
+
+Written against the documented contract, and proven on an emulator of it; not yet run on a device. All buffers are
+allocated once, and only the bytes of the gear in use are copied.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ..base import Arrays, Conditions, Engine, Result
+from ..clock import MeasureTime
+from .acl_codes import DEVICE_TO_HOST, HOST_TO_DEVICE
+from .acl_runtime import Acl
+from .om_model import OmModel, Shape
+from .slots import Events, Slot, make_events, make_slot, view
+
+# No document says whether waiting for an event reports that an earlier task of its stream failed; waiting for the stream
+# does. So results are released in groups of this size, after a stream synchronisation.
+VOUCHED_TOGETHER = 16
+
+
+class Queued(NamedTuple):
+    """An execution that waits or runs on the device."""
+
+    slot: Slot
+    events: Events
+    shapes: list[Shape]  # of the outputs
+    pure_ns: int | None  # by the host clock, if it was read for this execution
+
+
+class NpuEngine(Engine):
+    """One model on one NPU.
+
+    Sync (`sync_infer`) executes one utterance at a time. Async keeps two executions queued so the device never waits.
+    With `cpu_run=False` only one, because the clock needs an idle device.
+    """
+
+    def __init__(self, model_path: Path, device_id: int, sync_infer: bool, cpu_run: bool) -> None:
+        self._acl = Acl()
+        self._sync = sync_infer
+        self._cpu_run = cpu_run
+        try:
+            self._open(model_path, device_id)
+        except BaseException:
+            self._acl.release_all()
+            raise
+
+    def _open(self, model_path: Path, device_id: int) -> None:
+        acl = self._acl
+        acl.open_device(device_id)
+        num_slots = 1 if self._sync or not self._cpu_run else 2
+        self._stream = 0 if self._sync else acl.own("acl.rt.create_stream", release="acl.rt.destroy_stream")
+        self._events = [] if self._sync else [make_events(acl) for _ in range(num_slots)]
+        self._model = OmModel(acl, model_path)
+        self._slots = [make_slot(acl, self._model, page_locked=not self._sync) for _ in range(num_slots)]
+        if not self._sync:
+            acl.before_release("acl.rt.synchronize_stream", self._stream)
+        self.inputs, self.gears = self._model.inputs, self._model.gears
+        home = os.environ.get("ASCEND_TOOLKIT_HOME")  # its real path names the version
+        self.conditions = Conditions(
+            engine=f"pyACL, CANN at {os.path.realpath(home) if home else 'an unknown place'}",
+            device=f"{acl.get('acl.get_soc_name') or 'unknown NPU'}, device {device_id}",
+            precision="as compiled by ATC",
+            gears=len(self.gears or ()),
+        )
+
+    def stream(self, utterances: Iterable[Arrays]) -> Iterator[Result]:
+        """Infer each utterance. The time is that of the execution alone, without copies.
+
+        It is read from the host clock. With two executions queued it is measured by the device's own events around each
+        execution, because no reading of the host clock belongs to one of the two.
+        """
+        return self._stream_sync(utterances) if self._sync else self._stream_async(utterances)
+
+    def close(self) -> None:
+        failures = self._acl.release_all()
+        if failures:
+            raise failures[0]
+
+    def _stream_sync(self, utterances: Iterable[Arrays]) -> Iterator[Result]:
+        acl, model, (slot,) = self._acl, self._model, self._slots
+        clock: dict[str, int] = {}
+        for arrays in utterances:
+            shapes = model.set_gear(slot.inputs, arrays)
+            for index, array in zip(model.real_inputs, arrays):
+                source = np.ascontiguousarray(array)
+                target, size = slot.device_inputs[index], model.input_sizes[index]
+                acl.call("acl.rt.memcpy", target, size, source.ctypes.data, source.nbytes, HOST_TO_DEVICE)
+            with MeasureTime(clock, "pure_ns", self._cpu_run, self._synchronize_device):
+                acl.call("acl.mdl.execute", model.handle, slot.inputs, slot.outputs)
+            outputs: list[np.ndarray] = [np.empty(shape, dtype) for shape, dtype in zip(shapes, model.output_dtypes)]
+            for address, output in zip(slot.device_outputs, outputs):
+                acl.call("acl.rt.memcpy", output.ctypes.data, output.nbytes, address, output.nbytes, DEVICE_TO_HOST)
+            yield Result(outputs, clock["pure_ns"])
+
+    def _stream_async(self, utterances: Iterable[Arrays]) -> Iterator[Result]:
+        free = deque(zip(self._slots, self._events))
+        queued: deque[Queued] = deque()
+        finished: list[Result] = []  # not vouched for
+
+        def collect() -> None:
+            execution = queued.popleft()
+            finished.append(self._collect(execution))
+            free.append((execution.slot, execution.events))
+
+        def vouch() -> list[Result]:
+            """Release what is finished if the stream reports no failure. This waits for the queued executions, too."""
+            self._acl.call("acl.rt.synchronize_stream", self._stream)
+            vouched = finished.copy()
+            finished.clear()
+            return vouched
+
+        for arrays in utterances:
+            if not free:
+                collect()
+            vouched = vouch() if len(finished) >= VOUCHED_TOGETHER else []
+            queued.append(self._queue(*free.popleft(), arrays))
+            if not self._cpu_run:
+                collect()
+            yield from vouched  # while the device has its next work
+        while queued:
+            collect()
+        yield from vouch()
+
+    def _queue(self, slot: Slot, events: Events, arrays: Arrays) -> Queued:
+        """Queue copies and execution of one utterance. Nothing here waits, except the clock of `cpu_run=False`."""
+        acl, model, stream = self._acl, self._model, self._stream
+        # Buffers and datasets belong to this slot alone, and its last execution has been collected.
+        shapes = model.set_gear(slot.inputs, arrays)
+        for address, array in zip(slot.host_inputs, arrays):
+            view(address, array.shape, array.dtype)[...] = array
+        for index, address, array in zip(model.real_inputs, slot.host_inputs, arrays):
+            target, size = slot.device_inputs[index], model.input_sizes[index]
+            acl.call("acl.rt.memcpy_async", target, size, address, array.nbytes, HOST_TO_DEVICE, stream)
+        clock: dict[str, int] = {}
+        if self._cpu_run:
+            self._execute_async(slot, events)
+        else:
+            with MeasureTime(clock, "pure_ns", False, self._synchronize_device):
+                self._execute_async(slot, events)
+        for source, address, shape, dtype in zip(slot.device_outputs, slot.host_outputs, shapes, model.output_dtypes):
+            size = math.prod(shape) * dtype.itemsize
+            acl.call("acl.rt.memcpy_async", address, size, source, size, DEVICE_TO_HOST, stream)
+        acl.call("acl.rt.record_event", events.copied, stream)
+        return Queued(slot, events, shapes, clock.get("pure_ns"))
+
+    def _execute_async(self, slot: Slot, events: Events) -> None:
+        acl, stream = self._acl, self._stream
+        acl.call("acl.rt.record_event", events.started, stream)
+        acl.call("acl.mdl.execute_async", self._model.handle, slot.inputs, slot.outputs, stream)
+        acl.call("acl.rt.record_event", events.ended, stream)
+
+    def _collect(self, execution: Queued) -> Result:
+        """Wait for one execution and take its outputs out of the slot."""
+        acl, slot, events = self._acl, execution.slot, execution.events
+        for event in events:  # the elapsed time needs `started` and `ended` waited for, too
+            acl.call("acl.rt.synchronize_event", event)  # releases the GIL while it waits
+        device_ms = acl.call("acl.rt.event_elapsed_time", events.started, events.ended)
+        outputs = [
+            view(address, shape, dtype).copy()
+            for address, shape, dtype in zip(slot.host_outputs, execution.shapes, self._model.output_dtypes)
+        ]
+        pure_ns = round(device_ms * 1e6) if execution.pure_ns is None else execution.pure_ns
+        return Result(outputs, pure_ns, device_ms)
+
+    def _synchronize_device(self) -> None:
+        self._acl.call("acl.rt.synchronize_device")

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a loaded .om says of itself, and the choice of its gear.
+
+A model with gears was compiled for a list of input shapes (ATC's --dynamic_dims). Before each execution the gear is set
+on the dataset of input buffers; the shape must be exactly one of the gears.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...errors import SuiteError
+from ...files.tensors import DTYPE
+from ..base import Arrays, TensorSpec
+from .acl_codes import ACL_DTYPE
+from .acl_runtime import Acl
+
+# The input that ATC adds to a model with gears. The library fills it when a gear is set.
+SELECTOR = "ascend_mbatch_shape_data"
+SELECTOR_ELEMENT_BYTES = {3: 4, 9: 8}  # by aclDataType: int32 as documented; the library's code knows int64, too
+
+Shape = tuple[int, ...]  # of one tensor
+
+
+class OmModel:
+    """A model that `acl` has loaded and owns. Raises SuiteError if its inputs or gears cannot be served.
+
+    `input_sizes` and `output_sizes` are bytes at the largest gear; the inputs include the selector.
+    """
+
+    def __init__(self, acl: Acl, path: Path) -> None:
+        self._acl = acl
+        # The description is created before the model is loaded, because it is destroyed after the model is unloaded.
+        self._desc = acl.own("acl.mdl.create_desc", release="acl.mdl.destroy_desc")
+        self.handle = acl.own("acl.mdl.load_from_file", str(path), release="acl.mdl.unload")
+        acl.call("acl.mdl.get_desc", self._desc, self.handle)
+
+        count = self._get("acl.mdl.get_num_inputs")
+        names = [self._get("acl.mdl.get_input_name_by_index", index) for index in range(count)]
+        self._selector = names.index(SELECTOR) if SELECTOR in names else None
+        self.real_inputs = [index for index in range(count) if index != self._selector]
+        self.inputs = [
+            TensorSpec(
+                names[index],
+                _dtype(names[index], self._get("acl.mdl.get_input_data_type", index)),
+                tuple(None if axis < 0 else axis for axis in self._dims("acl.mdl.get_input_dims", index)),
+            )
+            for index in self.real_inputs
+        ]
+        self.input_sizes = [self._get("acl.mdl.get_input_size_by_index", index) for index in range(count)]
+        outputs = range(self._get("acl.mdl.get_num_outputs"))
+        self.output_sizes = [self._get("acl.mdl.get_output_size_by_index", index) for index in outputs]
+        self.output_dtypes = [
+            _dtype(f"output {index}", self._get("acl.mdl.get_output_data_type", index)) for index in outputs
+        ]
+        # With gears, these are the shapes of the largest gear.
+        self._output_shapes = [self._dims("acl.mdl.get_output_dims", index) for index in outputs]
+        self.gears = self._read_gears()
+
+    def _get(self, function: str, *arguments: int) -> Any:
+        return self._acl.get(function, self._desc, *arguments)
+
+    def _dims(self, function: str, index: int) -> Shape:
+        return tuple(self._acl.call(function, self._desc, index)["dims"])
+
+    def _read_gears(self) -> list[Shape] | None:
+        """Each gear: the axes of all real inputs in a row. None: the model has one fixed shape."""
+        if self._selector is None:
+            if any(None in spec.shape for spec in self.inputs):
+                raise SuiteError(
+                    "the model has open input shapes but no gears (atc names such files *_linux_<arch>.om); "
+                    "compile it with onnx2om.sh"
+                )
+            return None
+        self._check_selector(self._selector)
+        count = self._acl.call("acl.mdl.get_input_dynamic_gear_count", self._desc, -1)
+        if not count:
+            raise SuiteError("the model's gears are not those of --dynamic_dims; compile it with onnx2om.sh")
+        gears = self._acl.call("acl.mdl.get_input_dynamic_dims", self._desc, -1, count)
+        return [tuple(gear["dims"]) for gear in gears]
+
+    def _check_selector(self, index: int) -> None:
+        """The library takes the element size from the selector's size alone; the graph must read what it writes."""
+        count = sum(spec.shape.count(None) for spec in self.inputs)
+        size = self.input_sizes[index]
+        code = self._get("acl.mdl.get_input_data_type", index)
+        written = 8 if size >= 8 * count else 4
+        if SELECTOR_ELEMENT_BYTES.get(code) != written or size < written * count:
+            raise SuiteError(
+                f"the input {SELECTOR} has {size} bytes of type {code}, expected {4 * count} of type 3 (int32), "
+                f"so no gear can be chosen; compile the model again, with onnx2om.sh"
+            )
+
+    def set_gear(self, dataset: int, arrays: Arrays) -> list[Shape]:
+        """Choose the gear of the arrays' shapes on a dataset of inputs; returns the shapes of the outputs in it."""
+        for index, array in zip(self.real_inputs, arrays):
+            # Already reported by check_shapes; checked again because an overrun would corrupt memory.
+            if array.nbytes > self.input_sizes[index]:
+                raise SuiteError(f"an input of shape {array.shape} is longer than the model's; see --model_path")
+        if self._selector is None:
+            return self._output_shapes
+        dims = [axis for array in arrays for axis in array.shape]
+        gear = {"name": "", "dimCount": len(dims), "dims": dims}
+        self._acl.call("acl.mdl.set_input_dynamic_dims", self.handle, dataset, self._selector, gear)
+        # Read now: a later gear of this model, set through any dataset, would replace the answer.
+        return [self._dims("acl.mdl.get_cur_output_dims", index) for index in range(len(self._output_shapes))]
+
+
+def _dtype(name: str, code: int) -> np.dtype:
+    if code not in ACL_DTYPE:
+        raise SuiteError(f"{name} of the model has the type {code}, which NumPy lacks; compile it with another type")
+    return DTYPE[ACL_DTYPE[code]]

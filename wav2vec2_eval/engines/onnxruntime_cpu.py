@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The engine that is always there: onnxruntime on this host's CPU."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import SuiteError, one_line
+from ..files.names import PRECISION_KEY
+from ..files.tensors import DTYPE
+from ..machine.cpu import cpu_name
+from . import batching
+from .base import Arrays, Conditions, Engine, Result, TensorSpec, check_precision, unusable
+from .clock import MeasureTime
+
+# onnxruntime names element types as ONNX does, except these; the others carry their width already.
+_ONNX_NAMES = {"float": "float32", "double": "float64"}
+
+
+class OnnxruntimeEngine(Engine):
+    """Runs on `num_threads` threads, one utterance at a time, or with a masked model `batch_size` of them."""
+
+    def __init__(self, model_path: Path, num_threads: int, precision: str = "f32", batch_size: int = 1) -> None:
+        try:
+            import onnxruntime
+        except ImportError:
+            raise SuiteError("onnxruntime is not installed, which .onnx models need; pip install onnxruntime") from None
+
+        try:
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = num_threads
+            options.log_severity_level = 4  # its log repeats the exceptions below
+            self._session = onnxruntime.InferenceSession(model_path, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime has a dozen classes for a bad model and no common base
+            raise unusable(model_path, error) from None
+        self.inputs = [_spec(node) for node in self._session.get_inputs()]
+        batching.check_batch_size(batch_size, self.inputs)
+        self._batch_size = batch_size
+        check_precision(model_path, precision, self._session.get_modelmeta().custom_metadata_map.get(PRECISION_KEY))
+        self.conditions = Conditions(
+            engine=f"onnxruntime {onnxruntime.__version__}",
+            device=cpu_name(),
+            precision=_spec(self._session.get_outputs()[0]).dtype.name if precision == "f32" else precision,
+            num_threads=num_threads,
+            batch_size=batch_size,
+        )
+
+    def stream(self, utterances: Iterable[Arrays]) -> Iterator[Result]:
+        """Infer `batch_size` utterances at a time; each is charged an equal share of `InferenceSession.run`."""
+        clock: dict[str, int] = {}
+        for batch in batching.batched(utterances, self._batch_size):
+            inputs = batching.stack(batch)
+            with MeasureTime(clock, "pure_ns"):
+                outputs = self._run(inputs)
+            share_ns = clock["pure_ns"] // len(batch)
+            for utterance_outputs in batching.split(outputs, batch, inputs):
+                yield Result(utterance_outputs, share_ns)
+
+    def _run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        try:
+            return self._session.run(None, {spec.name: array for spec, array in zip(self.inputs, inputs)})
+        except Exception as error:  # no common base here either
+            shapes = ", ".join(str(array.shape) for array in inputs)
+            raise SuiteError(f"onnxruntime failed on inputs of shape {shapes}: {one_line(error)}") from None
+
+    def close(self) -> None:
+        del self._session
+
+
+def _spec(node: Any) -> TensorSpec:
+    """What onnxruntime says of a model input or output."""
+    element = re.sub(r"tensor\((\w+)\)", r"\1", node.type)
+    dtype = DTYPE.get(_ONNX_NAMES.get(element, element))
+    if dtype is None:
+        raise SuiteError(f"model input {node.name}: expected a tensor of {' '.join(DTYPE)}, found {node.type}")
+    return TensorSpec(node.name, dtype, tuple(axis if isinstance(axis, int) else None for axis in node.shape))

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The baseline's engine: the model in PyTorch, on a CPU, a GPU or (through torch_npu) an NPU."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from ..errors import SuiteError
+from ..files.names import INPUT
+from ..files.tensors import DTYPE
+from ..machine.cpu import cpu_name
+from .base import Arrays, Conditions, Engine, Result, TensorSpec
+from .clock import MeasureTime
+from .precision import PRECISIONS
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import Wav2Vec2ForCTC
+
+
+class Device:
+    """A device of PyTorch, with its name for a result. `synchronize` waits for the device; None on the CPU."""
+
+    def __init__(self, torch_device: torch.device, name: str, synchronize: Callable[[], object] | None) -> None:
+        self.torch_device = torch_device
+        self.name = name
+        self.synchronize = synchronize
+
+
+def open_device(name: str) -> Device:
+    """The device that `name` asks for: `cpu`, `cuda`, `npu`, or `auto` (cuda, else npu, else cpu).
+
+    Raises SuiteError if this host does not have it.
+    """
+    import torch
+
+    if name in ("auto", "cuda") and torch.cuda.is_available():
+        device = torch.device("cuda")
+        return Device(device, torch.cuda.get_device_name(device), torch.cuda.synchronize)
+    if name in ("auto", "npu"):
+        try:
+            importlib.import_module("torch_npu")  # adds torch.npu
+            if torch.npu.is_available():
+                return Device(torch.device("npu"), "npu", torch.npu.synchronize)
+        except ImportError:
+            pass
+    if name in ("auto", "cpu"):
+        return Device(torch.device("cpu"), cpu_name(), None)
+    raise SuiteError(
+        f"--device={name}: PyTorch {torch.__version__} finds no such device on this host; try --device=auto"
+    )
+
+
+class PytorchEngine(Engine):
+    """One utterance at a time, on a model that is moved to the device in this precision."""
+
+    def __init__(self, model: Wav2Vec2ForCTC, device: Device, precision: str, num_threads: int) -> None:
+        import torch
+        import transformers
+
+        torch.set_num_threads(num_threads)
+        self._device = device
+        self._model = model.to(device.torch_device)
+        self.inputs = [TensorSpec(INPUT, DTYPE["float32"], (None, None))]
+        self.conditions = Conditions(
+            engine=f"PyTorch {torch.__version__}, transformers {transformers.__version__}",
+            device=device.name,
+            precision=PRECISIONS[precision],
+            num_threads=num_threads,
+        )
+
+    def stream(self, utterances: Iterable[Arrays]) -> Iterator[Result]:
+        """Infer each utterance: (1, T) float32 -> (1, F, V) float32.
+
+        Only the forward pass is timed, between two synchronisations of the device.
+        """
+        import torch
+
+        clock: dict[str, int] = {}
+        synchronize = self._device.synchronize
+        with torch.inference_mode():
+            for (samples,) in utterances:
+                waveform = torch.from_numpy(samples).to(self._model.device, self._model.dtype)
+                with MeasureTime(clock, "pure_ns", cpu_run=synchronize is None, synchronize=synchronize):
+                    logits = self._model(waveform).logits
+                yield Result([logits.float().cpu().numpy()], clock["pure_ns"])
+
+    def close(self) -> None:
+        del self._model

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ONNX graph of a model: traced from PyTorch, with what an NPU does not need taken out."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import onnx
+import torch
+from torch.nn.utils import parametrize
+from transformers import Wav2Vec2ForCTC
+
+from ..errors import SuiteError
+from ..files.names import ATTENTION_MASK, INPUT, OUTPUT
+from ..sources.model_folder import symbols
+from ..speech.audio import CONV_KERNELS, CONV_STRIDES
+from .masked import MaskedWav2Vec2
+
+OPSET = 11  # the oldest that ATC documents for every CANN version in use
+TRACED_SAMPLES = 40_000
+
+
+def check_supported(model: Wav2Vec2ForCTC, name: str, attention_mask: bool) -> None:
+    """Raise SuiteError for a model whose frames or blank differ from those that the rest of the suite expects."""
+    kernels, strides = tuple(model.config.conv_kernel), tuple(model.config.conv_stride)
+    if (kernels, strides) != (CONV_KERNELS, CONV_STRIDES):
+        raise SuiteError(
+            f"{name}: expected the convolutions of wav2vec 2.0 with kernels {CONV_KERNELS} and strides {CONV_STRIDES}, "
+            f"found {kernels} and {strides}, which give other frames"
+        )
+    if attention_mask:
+        # Masked frames are filled with config.json's pad_token_id; decoding drops the tokenizer's pad_token.
+        known, blank = symbols(name), model.config.pad_token_id
+        symbol = dict(enumerate(known.table)).get(blank, "no symbol")
+        if symbol != known.blank:
+            raise SuiteError(
+                f"{name}: pad_token_id in config.json is {blank}, which is {symbol!r}, but the tokenizer's pad_token "
+                f"is {known.blank!r}; --attention_mask needs them to be the same"
+            )
+
+
+def fold_weight_norm(model: Wav2Vec2ForCTC) -> None:
+    """Replace the positional convolution's weight norm, which only training needs, by the resulting weight."""
+    parametrize.remove_parametrizations(model.wav2vec2.encoder.pos_conv_embed.conv, "weight")
+
+
+class _Logits(torch.nn.Module):
+    """The model without its mask: (B, T) waveforms -> (B, F, V) logits."""
+
+    def __init__(self, model: Wav2Vec2ForCTC) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, waveform: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.model(waveform).logits
+        return logits
+
+
+def input_names(attention_mask: bool) -> list[str]:
+    """The inputs of an exported model, in order."""
+    return [INPUT, ATTENTION_MASK] if attention_mask else [INPUT]
+
+
+def write_graph(model: Wav2Vec2ForCTC, path: Path, attention_mask: bool) -> None:
+    """Write the graph of `model` to `path`: inputs (batch_size, data_len) -> logits (batch_size, frames, symbols)."""
+    trace(MaskedWav2Vec2(model) if attention_mask else _Logits(model), input_names(attention_mask), path)
+    remove_no_ops(path)
+    onnx.checker.check_model(path, full_check=True)
+
+
+def trace(module: torch.nn.Module, names: list[str], path: Path) -> None:
+    """Write the module's graph to `path`."""
+    with warnings.catch_warnings():
+        # The exporter that still writes opset 11 warns that it is deprecated, and the tracer of each shape check.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            module.eval(),  # the exporter restores every submodule to the wrapper's mode
+            tuple(torch.ones(1, TRACED_SAMPLES) for _ in names),
+            path,
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=names,
+            output_names=[OUTPUT],
+            dynamic_axes={
+                **{name: {0: "batch_size", 1: "data_len"} for name in names},
+                OUTPUT: {0: "batch_size", 1: "frames"},
+            },
+        )
+
+
+def remove_no_ops(path: Path) -> None:
+    """Remove nodes whose output equals their input: Identity, and Cast to the type that the input has already."""
+    model = onnx.shape_inference.infer_shapes(onnx.load(path))
+    graph = model.graph
+    types = {value.name: value.type.tensor_type.elem_type for value in graph.value_info}
+    source: dict[str, str] = {}  # a no-op's output -> its input
+    for node in list(graph.node):
+        for position, name in enumerate(node.input):
+            node.input[position] = source.get(name, name)
+        is_no_op = node.op_type == "Identity" or (
+            node.op_type == "Cast" and types.get(node.input[0]) == node.attribute[0].i
+        )
+        if is_no_op and node.output[0] not in {output.name for output in graph.output}:
+            source[node.output[0]] = node.input[0]
+            graph.node.remove(node)
+    del graph.value_info[:]
+    onnx.save(model, path)

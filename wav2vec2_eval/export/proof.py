@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The proof of an export: the file is kept only if it computes what PyTorch computes, in every engine of this CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+from transformers import Wav2Vec2ForCTC
+
+from ..engines.base import Engine
+from ..engines.choose import open_engine
+from ..engines.openvino_model import is_installed
+from ..errors import SuiteError
+from ..files.atomic import candidate
+from ..speech.padding import GEARS, masked_input
+from . import graph
+
+PROOF_SAMPLES = (400, 10_000, 33_360, 73_123, 160_000)  # below and above the traced length, gears and others
+MASKED_PROOF_SAMPLES = (400, 33_360, 73_123, 166_960, 559_280)  # true lengths, each in all gears that hold it
+OTHER_PROOF_STEP = 8  # in engines other than onnxruntime, every eighth gear proves the masked model
+MAX_RELATIVE_ERROR = 1e-4
+
+
+def export_proven(model: Wav2Vec2ForCTC, path: Path, *, attention_mask: bool = False, num_threads: int) -> None:
+    """Write `path` if, and only if, its graph is valid and equals `model`. Raises SuiteError otherwise."""
+    with candidate(path) as new:
+        graph.write_graph(model, new, attention_mask)
+        prove(model, new, attention_mask, num_threads)
+
+
+def prove(model: Wav2Vec2ForCTC, path: Path, attention_mask: bool, num_threads: int) -> None:
+    """Raise SuiteError unless the file computes what `model` computes, in every engine that this host's CPU has."""
+    for name in ("onnxruntime", "openvino") if is_installed() else ("onnxruntime",):
+        gears = GEARS if name == "onnxruntime" else GEARS[::-OTHER_PROOF_STEP][::-1]
+        with open_engine(path, num_threads=num_threads, engine=name) as engine, torch.inference_mode():
+            print(f"{engine.conditions.engine} against PyTorch {torch.__version__}, float32:")
+            errors = list(compare_padded(model, engine, gears) if attention_mask else compare(model, engine))
+        worst = float(np.max(errors))  # NaN if any is NaN
+        print(f"worst relative error: {worst:.1e}")
+        if not worst <= MAX_RELATIVE_ERROR:
+            raise SuiteError(
+                f"{path.name}: not written: {name} and PyTorch differ by {worst:.1e} relative, "
+                f"expected at most {MAX_RELATIVE_ERROR:.0e}"
+            )
+
+
+def relative_error(actual: np.ndarray, expected: np.ndarray) -> float:
+    """The largest difference, relative to the largest logit. Raises SuiteError if the shapes differ."""
+    if actual.shape != expected.shape:
+        raise SuiteError(f"expected logits of shape {expected.shape}, the exported model gives {actual.shape}")
+    return float(abs(actual - expected).max() / abs(expected).max())
+
+
+def compare(model: Wav2Vec2ForCTC, engine: Engine) -> Iterator[float]:
+    """Relative errors of the exported `model` on noise of several lengths, and on a batch."""
+    noise = np.random.default_rng(0).standard_normal
+    shapes = [(1, length) for length in PROOF_SAMPLES]
+    shapes.append((2, PROOF_SAMPLES[1]))  # the batch axis must be open, too
+    for shape in shapes:
+        waveform = noise(shape, dtype=np.float32)
+        (result,) = engine.stream([[waveform]])
+        error = relative_error(result.outputs[0], model(torch.from_numpy(waveform)).logits.numpy())
+        print(f"  {shape[0]} x {shape[1]:6d} samples: relative error {error:.1e}")
+        yield error
+
+
+def compare_padded(model: Wav2Vec2ForCTC, engine: Engine, all_gears: Sequence[int]) -> Iterator[float]:
+    """Relative errors of the exported masked model, padded to every gear that fits, against the unpadded `model`.
+
+    Frames beyond the end must be the blank: infinite error otherwise.
+    """
+    noise = np.random.default_rng(0).standard_normal
+    for length in MASKED_PROOF_SAMPLES:
+        waveform = noise(length, dtype=np.float32)
+        expected = model(torch.from_numpy(waveform[None])).logits.numpy()
+        frames = expected.shape[1]
+        gears = [gear for gear in all_gears if gear >= length]
+        worst, flips = 0.0, 0
+        for gear in tqdm(gears, desc=f"{length} samples", unit="gear", disable=None, leave=False):
+            (result,) = engine.stream([masked_input(waveform, gear)])
+            logits = result.outputs[0]
+            error = relative_error(logits[:, :frames], expected)
+            beyond = logits[0, frames:].argmax(-1)
+            error = error if (beyond == model.config.pad_token_id).all() else float("inf")
+            flips += int((logits[:, :frames].argmax(-1) != expected.argmax(-1)).sum())
+            worst = max(worst, error)
+            yield error
+        print(f"  {length:6d} samples in {len(gears):2d} gears: relative error {worst:.1e}, {flips} other symbols")
+    yield from compare_batch(model, engine)
+
+
+def compare_batch(model: Wav2Vec2ForCTC, engine: Engine) -> Iterator[float]:
+    """Relative errors of two utterances of different length in one batch, against each utterance alone."""
+    long, short = 20_000, 12_345
+    waveforms = [np.random.default_rng(1).standard_normal(length, dtype=np.float32) for length in (long, short)]
+    inputs = zip(*(masked_input(waveform, long) for waveform in waveforms))
+    (result,) = engine.stream([[np.concatenate(arrays) for arrays in inputs]])
+    for waveform, logits in zip(waveforms, result.outputs[0]):
+        expected = model(torch.from_numpy(waveform[None])).logits.numpy()
+        yield relative_error(logits[None, : expected.shape[1]], expected)

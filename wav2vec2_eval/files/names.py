@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every name that the suite gives to a file, and the names inside a model file. Imports nothing, so anybody may read it.
+
+Documented for users in docs/files.md; a test holds both lists equal.
+"""
+
+from __future__ import annotations
+
+import re
+
+# In every folder that a script writes.
+RUN_NAME = "run.json"  # which script wrote the folder, under which conditions
+TEMPORARY_SUFFIX = ".tmp"  # of a file that is not whole yet
+
+# The data folder of preprocess.py. The first two are copied into the results folder.
+MANIFEST_NAME = "bin_file.info"
+UTTERANCES_NAME = "utterances.tsv"
+GEARS_NAME = "padding_lens.txt"
+STAGING_NAME = ".partial"  # folder of the tensors until all of them are written
+
+# The results folder of pyacl_infer.py.
+JOURNAL_NAME = "results.tsv"
+INFER_TIME_NAME = "infer_time.txt"
+
+# Beside the transcriptions of postprocess.py and pth_online_infer.py, whose own name the user chooses.
+WER_NAME = "wer.txt"
+SCORES_NAME = "utterance_scores.tsv"
+
+# The report.
+SUMMARY_NAME = "summary.md"
+SUMMARY_DATA_NAME = "summary.json"
+
+# The folder of models.
+MASKED_SUFFIX = "-masked"
+INT8_SUFFIX = "-int8"
+CONVERSIONS_NAME = "openvino_cache"  # folder of converted models, beside the model
+
+# In an exported model: its inputs in order (the second of a masked model only), its output, a key of its metadata.
+INPUT = "input"
+ATTENTION_MASK = "attention_mask"
+OUTPUT = "output"
+PRECISION_KEY = "precision"
+
+_RESULT = re.compile(r"(?P<key>.+)\.\d+\.(?:bin|npy)")
+_INPUT_TENSOR = re.compile(r"(?P<index>\d+)(?:\.mask)?\.bin", re.ASCII)
+
+
+def tensor_names(index: int, attention_mask: bool) -> list[str]:
+    """The tensor files of utterance `index` in the data folder, in the model's input order."""
+    return [f"{index}.bin", f"{index}.mask.bin"] if attention_mask else [f"{index}.bin"]
+
+
+def tensor_index(name: str) -> int | None:
+    """The utterance whose tensor file in the data folder has this name; None for any other name."""
+    match = _INPUT_TENSOR.fullmatch(name)
+    return int(match["index"]) if match else None
+
+
+def result_name(key: str, output: int, res_save_type: str) -> str:
+    """The file of output `output` of utterance `key`; `res_save_type` is `bin` or `npy`."""
+    return f"{key}.{output}.{res_save_type}"
+
+
+def result_key(name: str) -> str | None:
+    """The utterance whose result has this file name; None for any other name."""
+    match = _RESULT.fullmatch(name)
+    return match["key"] if match else None
+
+
+def model_name(base: str, *, attention_mask: bool = False, int8: bool = False) -> str:
+    """The file name of an exported model, such as `wav2vec2-base-960h-masked-int8.onnx`."""
+    return f"{base}{MASKED_SUFFIX if attention_mask else ''}{INT8_SUFFIX if int8 else ''}.onnx"

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""This host's processor: its name, its instructions, and the cores that this process may use."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+
+
+def default_threads() -> int:
+    """The number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def cpu_name() -> str:
+    """The processor's model name where the system tells it, else its architecture; for the conditions of a result."""
+    return f"cpu ({_cpu_info('model name') or platform.machine()})"
+
+
+def cpu_features() -> set[str]:
+    """The processor's instruction sets in Linux's words, such as `avx512_bf16`; empty where the system has no list."""
+    return set((_cpu_info("flags") or _cpu_info("Features")).split())  # x86_64, aarch64
+
+
+def _cpu_info(field: str) -> str:
+    """A field of /proc/cpuinfo, of the first core; empty if there is none."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(field)), "")

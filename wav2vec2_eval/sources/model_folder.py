@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The small files of a model, from a local folder or the hub: how audio goes in and what symbols come out.
+
+A local folder is only read; the network is touched for hub ids alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..errors import SuiteError
+from ..speech.audio import SAMPLE_RATE, zero_mean_unit_variance
+from ..speech.ctc import Symbols
+from ..speech.padding import pad
+from .hub import download, is_local
+
+
+class FeatureExtractor(NamedTuple):
+    """What the model wants done to a waveform."""
+
+    do_normalize: bool = True
+    padding_value: float = 0.0
+
+    def __call__(self, waveform: np.ndarray, length: int) -> np.ndarray:
+        """(T,) float32 in [-1, 1) -> (1, length) float32, as the model expects it.
+
+        Normalised before it is padded: zeros must not enter the mean and the variance.
+        """
+        if self.do_normalize:
+            waveform = zero_mean_unit_variance(waveform)
+        return pad(waveform, length, self.padding_value)[None]
+
+
+def read_json(model: str, name: str, *, required: bool = True) -> dict[str, Any]:
+    """Read one JSON file of the model. An optional file that does not exist reads as {}."""
+    path = Path(model) / name if is_local(model) else download(model, name, required)
+    if path is None or not path.is_file():
+        if required:
+            raise SuiteError(f"{path}: no such file; expected a model folder with the hub's files")
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise SuiteError(f"{path}: expected JSON, found: {error}; copy the model folder again") from None
+    if not isinstance(content, dict):
+        raise SuiteError(f"{path}: expected a JSON object; copy the model folder again")
+    return content
+
+
+def feature_extractor(model: str) -> FeatureExtractor:
+    """Read the feature extractor's settings. Raises SuiteError if it wants something else than a 16 kHz waveform."""
+    # transformers 5 saves it inside processor_config.json.
+    config = read_json(model, "processor_config.json", required=False).get("feature_extractor")
+    config = config if isinstance(config, dict) else read_json(model, "preprocessor_config.json")
+    kind = config.get("feature_extractor_type", "Wav2Vec2FeatureExtractor")
+    rate = config.get("sampling_rate", SAMPLE_RATE)
+    if kind != "Wav2Vec2FeatureExtractor" or rate != SAMPLE_RATE or config.get("feature_size", 1) != 1:
+        raise SuiteError(f"{model}: expected a Wav2Vec2FeatureExtractor at {SAMPLE_RATE} Hz, found {kind} at {rate} Hz")
+    padding_value = config.get("padding_value", 0.0)
+    if not isinstance(padding_value, (int, float)):
+        raise SuiteError(f"{model}: expected a number as padding_value of the feature extractor, found {padding_value}")
+    return FeatureExtractor(bool(config.get("do_normalize", True)), float(padding_value))
+
+
+def symbols(model: str) -> Symbols:
+    """Read the model's symbols in id order, and its tokenizer's settings.
+
+    Raises SuiteError unless the symbols cover exactly the model's outputs (`vocab_size` of its config.json).
+    """
+    tokenizer = read_json(model, "tokenizer_config.json", required=False)
+    special = read_json(model, "special_tokens_map.json", required=False)
+    vocabulary = read_json(model, "vocab.json")
+    added = read_json(model, "added_tokens.json", required=False)
+    vocab_size = read_json(model, "config.json").get("vocab_size", 0)
+    try:
+        return _symbols(model, vocab_size, vocabulary, added, tokenizer, special)
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise SuiteError(
+            f"{model}: expected the vocabulary and tokenizer files of a Wav2Vec2CTCTokenizer, found others ({error})"
+        ) from None
+
+
+def _symbols(
+    model: str,
+    vocab_size: int,
+    vocabulary: dict[str, int],
+    added: dict[str, int],
+    tokenizer: dict[str, Any],
+    special: dict[str, Any],
+) -> Symbols:
+    decoder = tokenizer.get("added_tokens_decoder", {})
+    added = {**added, **{_content(token): int(index) for index, token in decoder.items()}}
+    table = {index: symbol for symbol, index in {**vocabulary, **added}.items()}
+    # Added tokens may lie beyond the model's outputs, where they are never predicted; the vocabulary may not.
+    if not all(index in table for index in range(vocab_size)) or not all(i < vocab_size for i in vocabulary.values()):
+        raise SuiteError(
+            f"{model}: vocab.json holds {len(vocabulary)} symbols, but vocab_size in config.json is {vocab_size}; "
+            f"the folder mixes two models"
+        )
+
+    def setting(name: str, default: str) -> str:
+        values = {_content(source[name]) for source in (tokenizer, special) if name in source}
+        if len(values) > 1:
+            raise SuiteError(f"{model}: its two tokenizer files disagree about {name}: {sorted(map(str, values))}")
+        return values.pop() if values else default
+
+    blank = setting("pad_token", "<pad>")
+    if blank not in table.values():
+        raise SuiteError(f"{model}: its pad_token, the CTC blank, is {blank!r}, which is not in vocab.json")
+    return Symbols(
+        table=tuple(table[index] for index in range(vocab_size)),
+        blank=blank,
+        word_delimiter=setting("word_delimiter_token", "|"),
+        replace_word_delimiter=str(tokenizer.get("replace_word_delimiter_char", " ")),
+        lower_case=bool(tokenizer.get("do_lower_case", False)),
+        clean_up=bool(tokenizer.get("clean_up_tokenization_spaces", False)),
+    )
+
+
+def _content(token: str | Mapping[str, Any] | None) -> str | None:
+    """Tokens are stored as plain text or as an object with a `content`; a word delimiter may be null."""
+    return token if token is None or isinstance(token, str) else str(token["content"])

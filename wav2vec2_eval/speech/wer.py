@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Word error rate with its counts, by jiwer. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import jiwer
+
+from ..errors import SuiteError
+
+
+class WordErrors(NamedTuple):
+    """Word-level alignment counts of one utterance, or of many."""
+
+    substitutions: int
+    deletions: int
+    insertions: int
+    words: int  # in the reference
+
+    @property
+    def errors(self) -> int:
+        return self.substitutions + self.deletions + self.insertions
+
+    @property
+    def wer(self) -> float:
+        """Errors per reference word; infinite for a hypothesis with words and a reference without."""
+        if self.words:
+            return self.errors / self.words
+        return float("inf") if self.errors else 0.0
+
+
+def word_errors(references: Sequence[str], hypotheses: Sequence[str]) -> list[WordErrors]:
+    """Align each reference with the hypothesis at its position.
+
+    Raises SuiteError if there is no word to score (jiwer would call that WER 0), ValueError for unequal lengths.
+    """
+    if not any(text.split() for text in references):
+        raise SuiteError(f"expected reference words to score, found none in {len(references)} utterances")
+    return [_count(chunks) for chunks in jiwer.process_words(list(references), list(hypotheses)).alignments]
+
+
+def total(scores: Iterable[WordErrors]) -> WordErrors:
+    """Sum the counts. WER over a set is all errors by all words, not a mean of rates."""
+    return WordErrors(*map(sum, zip(*scores)))
+
+
+def _count(chunks: list[jiwer.AlignmentChunk]) -> WordErrors:
+    counts = {"equal": 0, "substitute": 0, "delete": 0, "insert": 0}
+    for chunk in chunks:
+        is_insertion = chunk.type == "insert"
+        counts[chunk.type] += (
+            chunk.hyp_end_idx - chunk.hyp_start_idx if is_insertion else chunk.ref_end_idx - chunk.ref_start_idx
+        )
+    words = counts["equal"] + counts["substitute"] + counts["delete"]
+    return WordErrors(counts["substitute"], counts["delete"], counts["insert"], words)
