@@ -3,11 +3,11 @@
 """Export the model to ONNX, and prove that the file computes what PyTorch computes.
 
 Writes wav2vec2-base-960h.onnx: opset 11, input `input` (batch_size, data_len) float32, output `output`
-(batch_size, frames, symbols) float32. With --attention_mask, wav2vec2-base-960h-masked.onnx has a second input
-`attention_mask` like the first. The file is checked by onnx and compared with PyTorch through onnxruntime, plain at
-five lengths, masked at five lengths in all gears, and in some of them through OpenVINO, if that is installed; if they
-differ, the export fails and leaves no file. With --quantize=int8, an int8 model is written beside it, unless it
-recognises worse.
+(batch_size, frames, symbols) float32. With --attention_mask, wav2vec2-base-960h-masked.onnx has a second input,
+`attention_mask`, of the same shape. onnx checks the file, and its outputs in onnxruntime are compared with PyTorch's: a
+plain model at five lengths, a masked model at five lengths in all gears. If OpenVINO is installed, its outputs are
+compared, too. If any differ, the export fails and leaves no file. With --quantize=int8, an int8 model is written beside
+it, unless its WER is more than 0.5 points higher.
 
     python export_onnx.py --model_save_dir=./models
 """

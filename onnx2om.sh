@@ -91,7 +91,7 @@ if [[ " ${atc_options[*]-} " != *" --log="* ]]; then atc_options+=(--log=error);
 # atc reports on stdout, its failures too, and ends with status 255.
 atc --framework=5 --model="$model.onnx" --output="$model" --input_format=ND --input_shape="${input_shape#;}" \
     --soc_version="$soc_version" "${atc_options[@]}" ||
-    fail 1 "atc failed with status $?; its report stands above (codes: README, the Ascend chapter)"
+    fail 1 "atc failed with status $?; its report stands above (codes: docs/ascend.md)"
 
 if [[ ! $model.om -nt $started ]]; then
     dynamic=$(find ./models -name "${name}_linux_*.om" -newer "$started" -print -quit)

@@ -3,9 +3,9 @@
 """Turn LibriSpeech audio into the model's input files.
 
 Every utterance is decoded, normalised as the model's feature extractor says, zero-padded to the smallest gear that
-holds it, and written as <k>.bin (float32, shape (1, T)), k = 0, 1, 2 … in data set order. Beside them come
+holds it, and written as <k>.bin (float32, shape (1, T)), k = 0, 1, 2 … in data set order. The same folder gets
 padding_lens.txt (the gears in use), utterances.tsv (ids, true lengths, references) and, last, the manifest
-bin_file.info: while that is missing, the folder is not complete.
+bin_file.info. While the manifest is missing, the folder is not complete.
 
     python preprocess.py --pre_data_save_path=./pre_data/clean --which_dataset=clean
 """
@@ -55,7 +55,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--attention_mask",
         action="store_true",
-        help="also write <k>.mask.bin, 1 at real samples and 0 at the padding after them: the second input of a masked model",
+        help="also write <k>.mask.bin, 1 at real samples and 0 at the padding: the second input of a masked model",
     )
     parser.add_argument("--num_workers", metavar="N", type=cli.integer(1), default=default_threads(), help="processes")
     return parser.parse_args(argv)
@@ -75,7 +75,7 @@ def preprocess_utterance(job: Job, index: int) -> Preprocessed:
 
 
 def preprocess_all(job: Job, num_workers: int) -> list[Preprocessed]:
-    """Preprocess every utterance behind a progress bar, if there is a terminal, so that stderr holds errors alone."""
+    """Preprocess every utterance, with a progress bar if there is a terminal (otherwise stderr has only errors)."""
     from tqdm import tqdm
 
     from wav2vec2_eval.errors import SuiteError

@@ -12,7 +12,7 @@ wer.txt, utterance_scores.tsv, infer_time.txt and run.json (the conditions) besi
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -76,7 +76,7 @@ def infer_all(
     found = Inferred({}, {}, [])
     lengths: list[int] = []  # in samples, of the utterances that were read so far
 
-    def utterances() -> Iterator[list[np.ndarray]]:
+    def utterances() -> Generator[list[np.ndarray], None, None]:
         for num_samples, samples in inputs:
             lengths.append(num_samples)
             yield [samples]

@@ -14,7 +14,7 @@ what scoring needs, and run.json (the conditions). The engine follows from the m
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -111,7 +111,9 @@ def conditions(args: argparse.Namespace, engine: Engine, inputs: Inputs) -> run_
     )
 
 
-def infer(engine: Engine, inputs: Inputs, dtypes: Sequence[np.dtype], store: results.Store) -> Iterator[str]:
+def infer(
+    engine: Engine, inputs: Inputs, dtypes: Sequence[np.dtype], store: results.Store
+) -> Generator[str, None, None]:
     """Infer the utterances, reading ahead of the engine and writing after it. Yields each key when it is computed."""
 
     def utterances() -> Iterator[list[np.ndarray]]:
@@ -141,7 +143,7 @@ def write_times(folder: Path, inputs: Inputs, references: References | None, war
     """Write infer_time.txt from the journal, in the manifest's order; returns its text."""
     finished = read_journal(folder)
     manifest.check_same_keys(inputs, finished, f"{folder}: results")
-    lengths_s = references and [references[key].num_samples / SAMPLE_RATE for key in inputs]
+    lengths_s = None if references is None else [references[key].num_samples / SAMPLE_RATE for key in inputs]
     text = format_figures(summarise([finished[key].latency for key in inputs], warm_up, lengths_s))
     write_text(folder / INFER_TIME_NAME, text)
     return text

@@ -1,34 +1,48 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the tests share: a small model folder, a small LibriSpeech tree, and a way to run the scripts as a user does."""
+"""What the tests share: a small model, a small LibriSpeech tree, the emulated Ascend host, and ways to run scripts."""
 
 from __future__ import annotations
 
 import json
 import os
+import runpy
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pytest
 import soundfile
 
+if TYPE_CHECKING:
+    import onnx
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-# Where the tests themselves run in the background, Ctrl-C is ignored, and would be in every script that they start.
+PROGRAMS = ROOT / "test/programs"  # small Python programs that tests start
+DEMO = ROOT / "test/demo"
+DEMO_MODEL = f"--model_name_or_path={DEMO / 'model'}"
+DEMO_DATA = ("--which_dataset=clean", f"--dataset_path={DEMO / 'LibriSpeech'}")
+SET_ENV = ROOT / "test/emulator/set_env.sh"
+BEHIND_SET_ENV = ("bash", "-c", 'source "$0" && exec "$@"', str(SET_ENV))  # then a command, for an Ascend host
+
+# A shell makes its background jobs ignore Ctrl-C. If the tests are such a job, every script that they start would
+# inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The shell scripts and the emulator's atc use the Python that runs the tests.
 os.environ["PYTHON"] = sys.executable
 
-# No test may reach the hub; the scripts must not try when they are given local paths.
+# No test may reach the hub. The scripts must not try to when they are given local paths.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-# As in a user's shell: unbuffered output would hide what is lost when a script ends.
+# Scripts buffer their output, as in a user's shell. Without buffers a test could not see what a script loses at its end.
 BARE_ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
 
 SYMBOLS = ["<pad>", "<s>", "</s>", "<unk>", "|", *"ETAONIHSRDLUMWCFGYPBVK'XJQZ"]
@@ -115,6 +129,20 @@ def make_model(folder: Path, seed: int = 0, vocab_size: int = len(SYMBOLS), **op
     return folder
 
 
+def write_two_input_model(path: Path, element: int | None = None) -> Path:
+    """A model with the inputs `a` (1, n) and `b` (1, n), float32 or `element`, and the outputs a + b and a - b."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    element = element or TensorProto.FLOAT
+    inputs = [helper.make_tensor_value_info(name, element, [1, "n"]) for name in "ab"]
+    outputs = [helper.make_tensor_value_info(name, element, [1, "n"]) for name in ("sum", "difference")]
+    nodes = [helper.make_node("Add", ["a", "b"], ["sum"]), helper.make_node("Sub", ["a", "b"], ["difference"])]
+    graph = helper.make_graph(nodes, "two inputs", inputs, outputs)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 11)], ir_version=8), path)
+    return path
+
+
 def run_script(
     name: str, *arguments: object, cwd: Path, environment: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
@@ -137,14 +165,159 @@ def run_ok(name: str, *arguments: object, cwd: Path) -> str:
     return done.stdout
 
 
-def wait_until(condition: Callable[[], bool], process: subprocess.Popen) -> None:
-    """Wait for a state of a script that runs. Its end, too, ends the waiting."""
+def script_main(name: str) -> Callable[[Sequence[str]], int]:
+    """The `main` of a script, for tests that run it in this process because they replace functions of the library."""
+    return runpy.run_path(str(ROOT / name))["main"]
+
+
+def at_startup(folder: Path, program: str, **variables: str) -> dict[str, str]:
+    """An environment in which every Python runs a file of PROGRAMS before its own script; `folder` gets a copy."""
+    shutil.copy(PROGRAMS / program, folder / "sitecustomize.py")
+    return {"PYTHONPATH": str(folder), **variables}
+
+
+def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    """Wait until a running script has reached a state, or has ended."""
     deadline_s = time.monotonic() + 120
     while process.poll() is None and not condition():
         if time.monotonic() > deadline_s:
             process.kill()
-            pytest.fail("the script neither ended nor came to what is waited for")
+            pytest.fail("the script neither ended nor reached the state that the test waits for")
         time.sleep(0.0005)
+
+
+# The emulated Ascend host
+
+
+def emulator_environment(cwd: Path, **emulator: object) -> dict[str, str]:
+    """The environment with the emulator's settings: DEVICE_MS=10 sets ACL_EMULATOR_DEVICE_MS.
+
+    The emulator writes its report to cwd/report.json.
+    """
+    return {
+        **os.environ,
+        "ACL_EMULATOR_REPORT": str(cwd / "report.json"),
+        **{f"ACL_EMULATOR_{name}": str(value) for name, value in emulator.items()},
+    }
+
+
+def on_ascend(
+    *command: object, cwd: Path, environment: Mapping[str, str] | None = None, **emulator: object
+) -> subprocess.CompletedProcess[str]:
+    """Run a command after the emulator's set_env.sh; does not check its status."""
+    return subprocess.run(
+        [*BEHIND_SET_ENV, *map(str, command)],
+        cwd=cwd,
+        env={**emulator_environment(cwd, **emulator), **(environment or {})},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+def program_on_ascend(name: str, *arguments: object, cwd: Path, **emulator: object) -> str:
+    """Run a file of PROGRAMS, which must succeed and release everything, on the emulator; returns its stdout."""
+    path = {"PYTHONPATH": str(ROOT)}  # set_env.sh adds the emulator
+    done = on_ascend(sys.executable, PROGRAMS / name, *arguments, cwd=cwd, environment=path, **emulator)
+    assert (done.returncode, done.stderr) == (0, "")
+    check_clean(cwd)
+    return done.stdout
+
+
+def compile_on_ascend(cwd: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Run onnx2om.sh for the emulator's chip; does not check its status."""
+    return on_ascend("bash", ROOT / "onnx2om.sh", "Ascend310P3", *options, cwd=cwd)
+
+
+def infer_on_ascend(cwd: Path, name: str, *options: str) -> None:
+    """Compile ./models/<name>.onnx and infer ./pre into ./res on the emulator. Both must succeed."""
+    done = compile_on_ascend(cwd, name)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    done = on_ascend(
+        sys.executable,
+        ROOT / "pyacl_infer.py",
+        f"--model_path=./models/{name}.om",
+        "--input_info_file_path=./pre/bin_file.info",
+        "--infer_res_save_path=./res",
+        *options,
+        cwd=cwd,
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+
+
+def emulator_report(cwd: Path) -> dict[str, Any]:
+    """What the emulator wrote at the end of its last process."""
+    return json.loads((cwd / "report.json").read_text())
+
+
+def check_clean(cwd: Path) -> None:
+    """The last process on the emulator kept the contract of pyACL and released everything."""
+    report = emulator_report(cwd)
+    assert (report["violations"], report["leaks"]) == ([], [])
+
+
+def small_graph(masked: bool) -> onnx.ModelProto:
+    """(1, T) -> (1, F, 8): one convolution with the frames of wav2vec 2.0; `masked` multiplies by the mask before it."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    names = ["input", "attention_mask"] if masked else ["input"]
+    nodes = [helper.make_node("Mul", names, ["masked"])] if masked else []
+    nodes += [
+        helper.make_node("Unsqueeze", ["masked" if masked else "input"], ["channel"], axes=[1]),
+        helper.make_node("Conv", ["channel", "kernel"], ["features"], strides=[320]),
+        helper.make_node("Transpose", ["features"], ["output"], perm=[0, 2, 1]),
+    ]
+    kernel = np.random.default_rng(0).standard_normal((8, 1, 400)).astype(np.float32)
+    graph = helper.make_graph(
+        nodes,
+        "small",
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, "data_len"]) for name in names],
+        [helper.make_tensor_value_info("output", TensorProto.FLOAT, [1, "frames", 8])],
+        [onnx.numpy_helper.from_array(kernel, "kernel")],
+    )
+    return helper.make_model(graph, ir_version=6, opset_imports=[helper.make_opsetid("", 11)])
+
+
+def write_inputs(cwd: Path, lengths: Sequence[int], masked: bool) -> list[list[np.ndarray]]:
+    """Write utterances of these padded lengths with their manifest to ./pre; returns their inputs."""
+    folder = cwd / "pre"
+    folder.mkdir()
+    utterances: list[list[np.ndarray]] = []
+    lines = []
+    for key, length in enumerate(lengths):
+        waveform = np.random.default_rng(key).standard_normal((1, length)).astype(np.float32)
+        mask = (np.arange(length) < length - 1_000).astype(np.float32)[None]
+        utterances.append([waveform, mask] if masked else [waveform])
+        for name, array in zip((f"{key}.bin", f"{key}.mask.bin"), utterances[-1]):
+            array.tofile(folder / name)
+            lines.append(f"{key} ./pre/{name} (1,{length})\n")
+    (folder / "bin_file.info").write_text("".join(lines))
+    return utterances
+
+
+@pytest.fixture(scope="session")
+def ascend(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An Ascend user's folder: a compiled model, and three utterances in two gears; not to be changed."""
+    import onnx
+
+    cwd = tmp_path_factory.mktemp("ascend")
+    (cwd / "models").mkdir()
+    onnx.save(small_graph(masked=False), cwd / "models/wav2vec2-base-960h.onnx")
+    (cwd / "gears.txt").write_text("20000\n10000\n")
+    assert compile_on_ascend(cwd, "--gears_from", "gears.txt").returncode == 0
+    write_inputs(cwd, [10_000, 20_000, 10_000], masked=False)
+    return cwd
+
+
+@pytest.fixture
+def ascend_user(ascend: Path, tmp_path: Path) -> Path:
+    """A copy of the Ascend user's folder, to be changed."""
+    return shutil.copytree(ascend, tmp_path / "user")
+
+
+# The CPU host
 
 
 @pytest.fixture(scope="session")
@@ -158,11 +331,27 @@ def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_tree(tmp_path_factory.mktemp("LibriSpeech"))
 
 
+class Export(NamedTuple):
+    """What export_onnx.py has written and printed."""
+
+    path: Path
+    output: str
+
+
+@pytest.fixture(scope="session")
+def masked_export(tmp_path_factory: pytest.TempPathFactory, model_folder: Path) -> Export:
+    """The masked model, in a folder that is not to be changed."""
+    folder = tmp_path_factory.mktemp("masked")
+    model = f"--model_name_or_path={model_folder}"
+    output = run_ok("export_onnx.py", "--model_save_dir=.", "--attention_mask", model, cwd=folder)
+    return Export(folder / "wav2vec2-base-960h-masked.onnx", output)
+
+
 @pytest.fixture(scope="session")
 def chain(tmp_path_factory: pytest.TempPathFactory, model_folder: Path, speech: Path) -> Path:
     """A folder in which the chain's commands have been run in order; not to be changed.
 
-    Its path holds a space, since users' paths do.
+    The folder's path holds a space, because users' paths do.
     """
     cwd = tmp_path_factory.mktemp("a chain")
     model = f"--model_name_or_path={model_folder}"

@@ -1,22 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-from __future__ import annotations
+"""Proves that frame counts and normalisation are those of transformers."""
 
-import subprocess
+from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from wav2vec2_eval import audio
-from wav2vec2_eval.errors import SuiteError
+from wav2vec2_eval.speech import audio
+from wav2vec2_eval.speech.padding import GEARS
 
-from conftest import ROOT, noise
+from conftest import noise
 
 
 @pytest.mark.parametrize(
     ("num_samples", "frames"),
     [(0, 0), (399, 0), (400, 1), (719, 1), (720, 2), (10_000, 31), (100_000, 312), (560_000, 1749)],
 )
-def test_frame_count(num_samples, frames):
+def test_frame_count_of_known_lengths(num_samples, frames):
     assert audio.frame_count(num_samples) == frames
 
 
@@ -24,62 +24,25 @@ def test_frame_count_equals_transformers(model_folder):
     from transformers import Wav2Vec2ForCTC
 
     model = Wav2Vec2ForCTC.from_pretrained(model_folder)
-    for num_samples in (*range(400, 2_000), *audio.GEARS):
+    for num_samples in (*range(400, 2_000), *GEARS):
         assert audio.frame_count(num_samples) == model._get_feat_extract_output_lengths(num_samples)
 
 
-def test_gears():
-    assert (len(audio.GEARS), audio.GEARS[0], audio.GEARS[-1]) == (56, 10_000, 560_000)
-
-
-def test_the_shell_has_the_same_gears():
-    line = next(line for line in (ROOT / "onnx2om.sh").read_text().splitlines() if line.startswith("gears="))
-    shell = subprocess.run(["bash", "-c", f'{line}; echo "$gears"'], capture_output=True, text=True, check=True)
-    assert tuple(map(int, shell.stdout.split())) == audio.GEARS
-
-
 @pytest.mark.parametrize(
-    ("num_samples", "gears", "length"),
-    [
-        (400, audio.GEARS, 10_000),
-        (10_000, audio.GEARS, 10_000),
-        (10_001, audio.GEARS, 20_000),
-        (560_000, audio.GEARS, 560_000),
-        (33_360, None, 33_360),
-        (500, (1_000, 2_000), 1_000),
-    ],
+    ("kernels", "strides"), [((10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2)), ((7,), (3,)), ((1, 4, 2), (1, 3, 1))]
 )
-def test_padded_length(num_samples, gears, length):
-    assert audio.padded_length(num_samples, gears) == length
+def test_receptive_field_and_hop_length_say_where_frames_begin(kernels, strides):
+    """The reference applies the length formula of one convolution to layer after layer."""
 
+    def positions(num_samples):
+        for kernel, stride in zip(kernels, strides):
+            num_samples = max(0, (num_samples - kernel) // stride + 1)
+        return num_samples
 
-@pytest.mark.parametrize(
-    ("num_samples", "gears", "message"),
-    [(562_480, audio.GEARS, "last gear, 560000"), (0, audio.GEARS, "too short"), (399, None, "too short")],
-)
-def test_padded_length_refuses(num_samples, gears, message):
-    with pytest.raises(SuiteError, match=message):
-        audio.padded_length(num_samples, gears)
-
-
-@pytest.mark.parametrize(
-    ("text", "gears"),
-    [("none", None), ("default", audio.GEARS), ("20000,10000,20000", (10_000, 20_000)), ("400", (400,))],
-)
-def test_parse_gears(text, gears):
-    assert audio.parse_gears(text) == gears
-
-
-def test_parse_gears_reads_a_file(tmp_path):
-    path = tmp_path / "padding lens.txt"
-    path.write_text("30000\n10000\n")
-    assert audio.parse_gears(str(path)) == (10_000, 30_000)
-
-
-@pytest.mark.parametrize("text", ["", ",", "all", "10000;20000", "-5", "0", "399", "1e4", "10000,x"])
-def test_parse_gears_refuses(text):
-    with pytest.raises(SuiteError):
-        audio.parse_gears(text)
+    field, hop = audio.receptive_field(kernels, strides), audio.hop_length(strides)
+    for frame in range(1, 5):
+        begins = field + (frame - 1) * hop
+        assert (positions(begins - 1), positions(begins)) == (frame - 1, frame)
 
 
 @pytest.mark.parametrize("waveform", [noise(400), noise(73_123, 1), np.zeros(500), np.full(500, 0.25)])
@@ -92,8 +55,3 @@ def test_normalisation_equals_transformers_to_the_bit(waveform):
     actual = audio.zero_mean_unit_variance(waveform)
     assert actual.dtype == np.float32
     assert actual.tobytes() == expected.astype(np.float32).tobytes()
-
-
-def test_pad():
-    padded = audio.pad(np.ones(3, np.float32), 5, value=2.0)
-    assert (padded.tolist(), padded.dtype) == ([1, 1, 1, 2, 2], np.float32)

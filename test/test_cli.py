@@ -1,20 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Proves what the scripts' option types accept, and how a script ends after success, an error or a signal."""
+
 from __future__ import annotations
 
 import argparse
-import platform
 import signal
 import sys
-from pathlib import Path
 
 import pytest
 
 from wav2vec2_eval import cli
 from wav2vec2_eval.errors import SuiteError
+from wav2vec2_eval.speech.padding import GEARS
 
 
 @pytest.mark.parametrize(("text", "value"), [("True", True), ("false", False), ("TRUE", True)])
-def test_boolean(text, value):
+def test_boolean_accepts_any_case(text, value):
     assert cli.boolean(text) is value
 
 
@@ -30,6 +31,26 @@ def test_integer_refuses(text):
         cli.integer(1)(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "gears"),
+    [("none", None), ("default", GEARS), ("20000,10000,20000", (10_000, 20_000)), ("400", (400,))],
+)
+def test_parse_gears_sorts_the_lengths(text, gears):
+    assert cli.parse_gears(text) == gears
+
+
+def test_parse_gears_reads_a_file(tmp_path):
+    path = tmp_path / "padding lens.txt"
+    path.write_text("30000\n10000\n")
+    assert cli.parse_gears(str(path)) == (10_000, 30_000)
+
+
+@pytest.mark.parametrize("text", ["", ",", "all", "10000;20000", "-5", "0", "399", "1e4", "10000,x"])
+def test_parse_gears_refuses(text):
+    with pytest.raises(SuiteError):
+        cli.parse_gears(text)
+
+
 def test_help_shows_defaults_that_are_values():
     parser = cli.ArgumentParser("What it does.")
     cli.add_dataset_options(parser)
@@ -40,7 +61,10 @@ def test_help_shows_defaults_that_are_values():
 
 
 def run(main, capsys):
-    """cli.run as a script runs it; what it makes of the signals would reach every process that a later test starts."""
+    """Call cli.run as a script does. Returns the exit status and stderr.
+
+    The signal handlers are put back: later tests start processes, which would inherit an ignored signal.
+    """
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with pytest.raises(SystemExit) as end:
@@ -49,36 +73,6 @@ def run(main, capsys):
         for number, handler in before.items():
             signal.signal(number, handler)
     return end.value.code, capsys.readouterr().err
-
-
-def test_signals_are_deferred_and_counted_once():
-    with pytest.raises(KeyboardInterrupt), cli.signals_deferred() as noted:
-        signal.raise_signal(signal.SIGINT)
-        signal.raise_signal(signal.SIGINT)
-        with cli.signals_deferred():  # within another
-            signal.raise_signal(signal.SIGINT)
-        assert noted == [signal.SIGINT] * 3
-    assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
-
-
-def test_a_handler_that_python_does_not_know_is_left_alone(monkeypatch):
-    """As at the end of Python, when a forgotten generator is cleared away."""
-    monkeypatch.setattr(signal, "getsignal", lambda number: None)
-    monkeypatch.setattr(signal, "signal", lambda number, handler: pytest.fail("a handler was replaced"))
-    with cli.signals_deferred() as noted:
-        assert not noted
-
-
-def test_an_ignored_signal_stays_ignored():
-    """As in a background job of a shell script: nothing may take it for an interruption."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        with cli.signals_deferred() as noted:
-            signal.raise_signal(signal.SIGINT)
-            assert not noted
-        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def raising(error):
@@ -99,19 +93,19 @@ def raising(error):
         (KeyboardInterrupt(), 130, "interrupted\n"),
     ],
 )
-def test_how_a_script_ends(capsys, error, status, message):
+def test_an_error_ends_a_script_in_one_line(capsys, error, status, message):
     code, stderr = run(raising(error), capsys)
     assert code == status
     assert stderr.endswith(message)
     assert stderr.count("\n") == 1
 
 
-def test_success(capsys):
+def test_success_ends_a_script_without_a_word(capsys):
     assert run(lambda _argv: 0, capsys) == (0, "")
 
 
 @pytest.mark.parametrize("main", [lambda _argv: 0, raising(SuiteError("x"))])
-def test_ctrl_c_when_all_is_done_changes_nothing(main, monkeypatch, capsys):
+def test_ctrl_c_after_the_end_of_main_changes_nothing(main, monkeypatch, capsys):
     leave = sys.exit
 
     def interrupted_exit(status):
@@ -125,21 +119,3 @@ def test_ctrl_c_when_all_is_done_changes_nothing(main, monkeypatch, capsys):
 def test_a_second_ctrl_c_does_not_disturb_the_answer_to_the_first(monkeypatch, capsys):
     monkeypatch.setattr("builtins.print", lambda *_, **__: signal.raise_signal(signal.SIGINT))
     assert run(raising(KeyboardInterrupt()), capsys)[0] == 130
-
-
-@pytest.mark.parametrize(
-    ("text", "name", "features"),
-    [
-        ("model name\t: A CPU\nflags\t\t: fpu avx_vnni\n\nmodel name\t: A CPU\n", "cpu (A CPU)", {"fpu", "avx_vnni"}),
-        ("processor : 0\nFeatures : fp asimddp\n", f"cpu ({platform.machine()})", {"fp", "asimddp"}),
-        (None, f"cpu ({platform.machine()})", set()),
-    ],
-)
-def test_the_processor(monkeypatch, text, name, features):
-    def read_text(*_args, **_options):
-        if text is None:
-            raise FileNotFoundError
-        return text
-
-    monkeypatch.setattr(Path, "read_text", read_text)
-    assert (cli.cpu_name(), cli.cpu_features()) == (name, features)

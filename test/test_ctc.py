@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Proves that greedy decoding equals the tokenizer of transformers, and refuses logits that are not finite."""
+
 from __future__ import annotations
 
 import itertools
+import json
 
 import numpy as np
 import pytest
 
-from wav2vec2_eval import ctc, model_folder
 from wav2vec2_eval.errors import SuiteError
+from wav2vec2_eval.sources.model_folder import symbols as read_symbols
+from wav2vec2_eval.speech import ctc
 
 from conftest import SYMBOLS
 
@@ -22,31 +26,31 @@ def logits(*symbols: str) -> np.ndarray:
 @pytest.mark.parametrize(
     ("frames", "text"),
     [
-        (["H", "E", "L", "<pad>", "L", "O"], "HELLO"),  # a blank keeps repeats apart …
-        (["H", "H", "E", "L", "L", "O", "O"], "HELO"),  # … and without it they merge
+        (["H", "E", "L", "<pad>", "L", "O"], "HELLO"),  # a blank separates repeats
+        (["H", "H", "E", "L", "L", "O", "O"], "HELO"),  # without a blank they merge
         (["<pad>"] * 5, ""),
         (["|", "A", "|", "|", "<pad>", "|", "B", "|"], "A  B"),
         (["A", "<s>", "<s>", "<unk>", "</s>"], "A<s><unk></s>"),
         (["D", "O", "N", "'", "T"], "DON'T"),
     ],
 )
-def test_greedy_decode(frames, text):
+def test_known_frames_decode_to_their_text(frames, text):
     assert ctc.greedy_decode(logits(*frames), BASE) == text
 
 
-def test_no_frames():
+def test_no_frames_decode_to_no_text():
     assert ctc.greedy_decode(np.zeros((0, 32), np.float32), BASE) == ""
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_logits_that_are_not_finite_are_no_silence(value):
+def test_logits_that_are_not_finite_are_refused(value):
     frames = logits("A", "B")
     frames[1, 7] = value
     with pytest.raises(SuiteError, match="here: expected finite logits"):
         ctc.greedy_decode(frames, BASE, "here")
 
 
-def test_lower_case_and_word_delimiter():
+def test_lower_case_and_word_delimiter_follow_the_symbols():
     symbols = BASE._replace(lower_case=True, replace_word_delimiter="_")
     assert ctc.greedy_decode(logits("A", "|", "B"), symbols) == "a_b"
 
@@ -63,9 +67,7 @@ def test_lower_case_and_word_delimiter():
         {"pad_token": {"content": "<pad>", "lstrip": False, "__type": "AddedToken"}},
     ],
 )
-def test_equals_the_tokenizer_of_transformers(settings, model_folder, tmp_path):
-    import json
-
+def test_decoding_equals_the_tokenizer_of_transformers(settings, model_folder, tmp_path):
     from transformers import Wav2Vec2CTCTokenizer
 
     for path in model_folder.glob("*.json"):
@@ -76,13 +78,10 @@ def test_equals_the_tokenizer_of_transformers(settings, model_folder, tmp_path):
     tokenizer = Wav2Vec2CTCTokenizer.from_pretrained(tmp_path)
     symbols = read_symbols(str(tmp_path))
     generator = np.random.default_rng(0)
-    # The first nine: blanks, delimiters and special tokens meet in every order. The last: apostrophes and words.
+    # The first nine symbols are blank, delimiter, special tokens and letters. "words" has apostrophes for the clean-up.
     some = {"special": range(9), "all": range(32), "words": [4, 4, 10, 12, 14, 26, 27, 27]}
     for frames, choice in itertools.product((0, 1, 2, 50, 500), some.values()):
         for _ in range(10):
             ids = generator.choice(choice, frames).repeat(generator.integers(1, 4, frames)).astype(int)
             expected = tokenizer.decode(ids, skip_special_tokens=False)
             assert ctc.greedy_decode(np.eye(32)[ids], symbols) == expected
-
-
-read_symbols = model_folder.symbols  # the fixture of the same name hides the module inside the tests

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Proves that best_gears finds the gears with the least padding, and that --gears reads what the command writes."""
+
 from __future__ import annotations
 
 from itertools import combinations
@@ -8,8 +10,9 @@ import numpy as np
 import pytest
 
 from wav2vec2_eval import gears
-from wav2vec2_eval.audio import GEARS, parse_gears
+from wav2vec2_eval.cli import parse_gears
 from wav2vec2_eval.errors import SuiteError
+from wav2vec2_eval.speech.padding import GEARS
 
 TEST_CLEAN = Path(__file__).parent / "bench/test_clean_lengths.txt"
 
@@ -37,14 +40,14 @@ def test_best_gears_are_the_best(seed, count):
     assert gears.waste(lengths, found) == pytest.approx(by_trying_all(lengths, count), abs=1e-12)
 
 
-def test_test_clean():
+def test_best_gears_halve_the_padding_of_test_clean():
     lengths = gears.read_lengths(TEST_CLEAN)
     assert (len(lengths), max(lengths)) == (2620, 559_280)
     assert gears.waste(lengths, GEARS) == pytest.approx(0.0418, abs=5e-5)
     assert gears.waste(lengths, gears.best_gears(lengths, 56)) < 0.0418 / 2
 
 
-def test_command(chain, tmp_path, capsys):
+def test_the_command_writes_or_prints_the_gears(chain, tmp_path, capsys):
     output = tmp_path / "gears.txt"
     lengths = chain / "pre_data/clean/utterances.tsv"
     assert gears.main([f"--lengths={lengths}", "--count=2", f"--output={output}"]) == 0
@@ -54,7 +57,7 @@ def test_command(chain, tmp_path, capsys):
     assert capsys.readouterr().out.endswith("\n33361\n")
 
 
-@pytest.mark.parametrize("content", [None, "", "abc\n", "399\n", "500\n-1\n", "1.5\n"])
+@pytest.mark.parametrize("content", [None, "", "abc\n", "399\n", "500\n-1\n", "1.5\n", f"{10**20}\n", "9" * 5000])
 def test_read_lengths_refuses(tmp_path, content):
     path = tmp_path / "lengths.txt"
     if content is not None:

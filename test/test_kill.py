@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""kill -9 at any moment leaves nothing that looks complete and is not, and the next run ends as if nothing had been."""
+"""Proves that kill -9 at any moment leaves nothing that looks complete but is not, and that the next run succeeds."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-import preprocess
-from wav2vec2_eval import folders, librispeech, manifest
 from wav2vec2_eval.errors import SuiteError
+from wav2vec2_eval.files import data_folder, manifest, run_folder
+from wav2vec2_eval.files.locks import locked
+from wav2vec2_eval.files.names import MANIFEST_NAME
 
-from conftest import ROOT, noise, run_ok, wait_until, write_utterance
+from conftest import PROGRAMS, ROOT, noise, run_ok, script_main, wait_until, write_utterance
 
 UTTERANCES = 60
 
@@ -35,7 +35,7 @@ def data(tmp_path_factory, model_folder) -> tuple[str, ...]:
 
 
 def start(name: str, *options: str, cwd: Path, prefix: Sequence[str] = ()) -> subprocess.Popen[str]:
-    """Start a script, in a process group of its own; `communicate` gives what it says on stderr."""
+    """Start a script in a process group of its own; `communicate` returns its stderr."""
     return subprocess.Popen(
         [*prefix, sys.executable, str(ROOT / name), *options],
         cwd=cwd,
@@ -58,7 +58,7 @@ def count(folder: Path, pattern: str) -> int:
     return sum(1 for _ in folder.glob(pattern))
 
 
-def children(process: subprocess.Popen) -> list[int]:
+def children(process: subprocess.Popen[str]) -> list[int]:
     """The processes that a process has started; none if it has ended."""
     try:
         return [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
@@ -67,10 +67,10 @@ def children(process: subprocess.Popen) -> list[int]:
 
 
 def members(group: int) -> list[str]:
-    """The processes of a group that have not ended. (Those that have stay listed until their new parent looks.)"""
+    """The processes of a group that have not ended. (A process that has ended stays listed until its parent waits.)"""
     found = []
     for path in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):  # it has ended meanwhile
+        with suppress(OSError):  # the process has ended meanwhile
             state, _parent, its_group = path.read_text().rpartition(")")[2].split()[:3]
             if int(its_group) == group and state != "Z":
                 found.append(path.parent.name)
@@ -78,8 +78,8 @@ def members(group: int) -> list[str]:
 
 
 def killed_at(step: int, folder: Path, name: str, *options: str, cwd: Path) -> bool:
-    """Run a script, and kill it before its change number `step` of a file in `folder`; False if it has ended before."""
-    command = [sys.executable, str(ROOT / "test/kill_at_step.py"), str(step), str(folder), str(ROOT / name), *options]
+    """Run a script and kill it at its change number `step` of a file in `folder`; False if it ended before that."""
+    command = [sys.executable, str(PROGRAMS / "kill_at_step.py"), str(step), str(folder), str(ROOT / name), *options]
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode in (0, -signal.SIGKILL), done.stderr
     return done.returncode != 0
@@ -104,14 +104,14 @@ def test_preprocess(data, tmp_path, earlier):
         if not killed_at(step, folder, "preprocess.py", *options, cwd=cwd):
             break
         left = files(folder)
-        if manifest.MANIFEST_NAME in left:
+        if MANIFEST_NAME in left:
             assert left in (before, expected)
         run_ok("preprocess.py", *options, cwd=cwd)
         assert files(folder) == expected
         assert not (folder / ".partial").exists()
         shutil.rmtree(cwd)
     assert files(folder) == expected
-    assert step > 5 * 5, "each tensor is opened, put in its place, and moved with the others: a poor test"
+    assert step > 5 * 5, "a poor test: each of 5 tensors is opened, renamed twice and moved twice"
 
 
 def test_a_killed_preprocess_takes_its_workers_along(data, tmp_path):
@@ -136,7 +136,7 @@ def test_a_killed_preprocess_takes_its_workers_along(data, tmp_path):
     ],
 )
 def test_pyacl_infer(data, chain, tmp_path, save_type, earlier, resume):
-    """Killed at every step, into a new folder and over earlier results; the next run goes on, or starts anew."""
+    """Killed at every step, into a new folder and over earlier results; the next run resumes, or starts anew."""
     run_ok("preprocess.py", "--pre_data_save_path=./pre", "--limit=3", *data, cwd=tmp_path)
     options = (
         f"--model_path={chain / 'models/wav2vec2-base-960h.onnx'}",
@@ -156,7 +156,7 @@ def test_pyacl_infer(data, chain, tmp_path, save_type, earlier, resume):
         if not killed_at(step, folder, "pyacl_infer.py", *here, cwd=tmp_path):
             break
         for name, content in tensors(folder).items():
-            assert content == expected.get(name, content), "a result that looks complete and is not"
+            assert content == expected.get(name, content), f"{name} looks complete but is not"
         if (folder / "infer_time.txt").exists():
             assert tensors(folder) in (expected, tensors(tmp_path / "old"))
         run_ok("pyacl_infer.py", *here, *["--resume"] * resume, cwd=tmp_path)
@@ -166,26 +166,27 @@ def test_pyacl_infer(data, chain, tmp_path, save_type, earlier, resume):
         assert len((folder / "results.tsv").read_text().splitlines()) == 3
         shutil.rmtree(folder)
     assert tensors(folder) == expected
-    assert step > 3 * 3, "each result is opened and put in its place: a poor test"
+    assert step > 3 * 3, "a poor test: each of 3 results is opened and renamed"
 
 
 @pytest.mark.parametrize("what", ["notes.txt", "sub/notes.txt"])
 def test_what_comes_into_the_folder_meanwhile_is_kept(data, tmp_path, monkeypatch, what):
-    """Over a whole data set of an earlier run, which stays whole, too."""
+    """The data set of an earlier run in the same folder stays whole, too."""
     folder = tmp_path / "pre"
+    preprocess = script_main("preprocess.py")
     options = [f"--pre_data_save_path={folder}", "--num_workers=1", *data]
-    preprocess.main([*options, "--gears=none"])
+    preprocess([*options, "--gears=none"])
     before = files(folder)
-    utterance = preprocess.preprocess_utterance
+    write_tensors = data_folder.write_tensors
 
-    def preprocess_and_drop(job, index):
+    def write_and_drop(*arguments):
         (folder / what).parent.mkdir(exist_ok=True)
         (folder / what).write_text("mine")
-        return utterance(job, index)
+        return write_tensors(*arguments)
 
-    monkeypatch.setattr(preprocess, "preprocess_utterance", preprocess_and_drop)
+    monkeypatch.setattr(data_folder, "write_tensors", write_and_drop)
     with pytest.raises(SuiteError, match=r"holds files that preprocess\.py did not write"):
-        preprocess.main(options)
+        preprocess(options)
     assert (folder / what).read_text() == "mine"
     assert {name: content for name, content in files(folder).items() if name != what} == before
 
@@ -193,7 +194,7 @@ def test_what_comes_into_the_folder_meanwhile_is_kept(data, tmp_path, monkeypatc
 def test_a_worker_that_is_killed_is_reported(data, tmp_path):
     process = start("preprocess.py", "--pre_data_save_path=./pre", "--num_workers=2", *data, cwd=tmp_path)
     wait_until(lambda: count(tmp_path / "pre", ".partial/*.bin"), process)
-    with suppress(OSError, IndexError):  # it may be done already
+    with suppress(OSError, IndexError):  # the script may have ended already
         workers = [pid for pid in children(process) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
         os.kill(workers[0], signal.SIGKILL)
     _, stderr = process.communicate(timeout=60)
@@ -206,7 +207,7 @@ def test_a_worker_that_is_killed_is_reported(data, tmp_path):
 @pytest.mark.parametrize("started", [0, 1, 2, 3])  # the resource tracker, then the two workers
 @pytest.mark.parametrize("tensors", [0, 1, UTTERANCES // 2])
 def test_an_interrupted_preprocess_says_so_in_one_line(data, tmp_path, started, tensors):
-    """Ctrl-C goes to the workers, too, and may come while they start."""
+    """Ctrl-C reaches the workers, too, and may come while they start."""
     process = start("preprocess.py", "--pre_data_save_path=./pre", "--num_workers=2", *data, cwd=tmp_path)
     folder = tmp_path / "pre"
     wait_until((folder / ".partial").exists, process)
@@ -214,31 +215,15 @@ def test_an_interrupted_preprocess_says_so_in_one_line(data, tmp_path, started, 
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
-    if (folder / manifest.MANIFEST_NAME).exists():  # it was faster than the signal
+    if (folder / MANIFEST_NAME).exists():  # the script was faster than the signal
         assert "Traceback" not in stderr
     else:
         assert (process.returncode, stderr) == (130, "preprocess.py: interrupted\n")
         assert not folder.exists()
 
 
-def slow_extractor(waveform: np.ndarray, length: int) -> np.ndarray:
-    time.sleep(0.2)
-    return np.zeros((1, length), np.float32)
-
-
-def test_ctrl_c_does_not_wait_for_the_whole_data_set(data, tmp_path):
-    dataset = librispeech.open_dataset("clean", data[1].partition("=")[2])
-    job = preprocess.Job(dataset, slow_extractor, None, False, tmp_path)
-    results = preprocess.preprocess_all(job, 2)
-    next(results)
-    signal.raise_signal(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
-        list(results)
-    assert count(tmp_path, "*.bin") < UTTERANCES
-
-
 def interrupt_before(monkeypatch, module, name: str) -> None:
-    """Have SIGINT come before every call of a module's function."""
+    """Raise SIGINT before every call of a module's function."""
     function = getattr(module, name)
 
     def interrupted(*arguments):
@@ -249,30 +234,32 @@ def interrupt_before(monkeypatch, module, name: str) -> None:
 
 
 def test_ctrl_c_while_files_are_moved_leaves_a_whole_data_set(data, tmp_path, monkeypatch):
+    preprocess = script_main("preprocess.py")
     options = ["--num_workers=1", "--limit=3", *data]
-    preprocess.main([f"--pre_data_save_path={tmp_path / 'whole'}", *options])
-    interrupt_before(monkeypatch, manifest, "format_line")  # when the old data are gone, and the manifest is not there
+    preprocess([f"--pre_data_save_path={tmp_path / 'whole'}", *options])
+    # The manifest's lines are formatted after the earlier data were deleted, before the manifest is written.
+    interrupt_before(monkeypatch, manifest, "format_line")
     with pytest.raises(KeyboardInterrupt):
-        preprocess.main([f"--pre_data_save_path={tmp_path / 'pre'}", *options])
+        preprocess([f"--pre_data_save_path={tmp_path / 'pre'}", *options])
     left, whole = files(tmp_path / "pre"), files(tmp_path / "whole")
     assert left.keys() == whole.keys()
-    assert {name for name in left if left[name] != whole[name]} == {manifest.MANIFEST_NAME}  # the path is another
+    assert {name for name in left if left[name] != whole[name]} == {MANIFEST_NAME}  # names another folder
 
 
 def test_ctrl_c_while_a_failed_run_is_cleared_away_leaves_nothing(tmp_path, monkeypatch):
     folder = tmp_path / "pre"
     with (
         pytest.raises(KeyboardInterrupt),
-        folders.locked(folder),
-        folders.staging(folder, "preprocess.py", ".partial") as staging,
+        locked(folder),
+        run_folder.staging(folder, "preprocess.py", ".partial") as staging,
     ):
         (staging / "0.bin").touch()
-        interrupt_before(monkeypatch, folders, "_remove")
+        interrupt_before(monkeypatch, run_folder, "_remove")
     assert not folder.exists()
 
 
 def test_a_background_job_is_deaf_to_ctrl_c(data, tmp_path):
-    """A shell script's background jobs ignore SIGINT, and go on to their whole end."""
+    """A shell makes its background jobs ignore SIGINT, so they run to their end."""
     options = ("--pre_data_save_path=./pre", "--num_workers=2", *data)
     deaf = ("bash", "-c", "trap '' INT; exec \"$@\"", "bash")
     process = start("preprocess.py", *options, cwd=tmp_path, prefix=deaf)
@@ -298,7 +285,7 @@ def test_an_interrupted_run_ends_in_order(data, chain, tmp_path, number, engine)
     )
     path = tmp_path / "pre/bin_file.info"
     lines = path.read_text().splitlines()
-    path.write_text("".join(f"{copy}_{line}\n" for copy in range(60) for line in lines))  # enough to interrupt
+    path.write_text("".join(f"{copy}_{line}\n" for copy in range(60) for line in lines))  # long enough to interrupt
     (tmp_path / "pre/utterances.tsv").unlink()
     process = start("pyacl_infer.py", *options, cwd=tmp_path)
     wait_until(lambda: count(tmp_path / "res", "*.0.bin"), process)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Ascend path on the emulated CANN installation: results, faults, interruptions, and the whole evaluation."""
+"""Proves the NPU engine on the emulated CANN: results to the bit, every failure, interruptions, the whole evaluation."""
 
 from __future__ import annotations
 
@@ -18,39 +18,23 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from onnx import TensorProto, helper
 
-from wav2vec2_eval.audio import GEARS
-from wav2vec2_eval.timing import parse_figures
+from wav2vec2_eval.speech.latency import parse_figures
+from wav2vec2_eval.speech.padding import GEARS
 
-from conftest import ROOT, wait_until
-
-SET_ENV = ROOT / "test/emulator/set_env.sh"
-
-
-BEHIND_SET_ENV = ("bash", "-c", 'source "$0" && exec "$@"', str(SET_ENV))
-
-
-def emulator_environment(cwd: Path, **emulator: object) -> dict[str, str]:
-    """The emulator's settings; its report is left in cwd/report.json."""
-    return {
-        **os.environ,
-        "ACL_EMULATOR_REPORT": str(cwd / "report.json"),
-        **{f"ACL_EMULATOR_{name}": str(value) for name, value in emulator.items()},
-    }
-
-
-def on_ascend(*command: object, cwd: Path, **emulator: object) -> subprocess.CompletedProcess[str]:
-    """Run a command behind the emulator's set_env.sh."""
-    return subprocess.run(
-        [*BEHIND_SET_ENV, *map(str, command)],
-        cwd=cwd,
-        env=emulator_environment(cwd, **emulator),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+from conftest import (
+    BEHIND_SET_ENV,
+    ROOT,
+    check_clean,
+    compile_on_ascend,
+    emulator_environment,
+    emulator_report,
+    on_ascend,
+    program_on_ascend,
+    small_graph,
+    wait_until,
+    write_inputs,
+)
 
 
 def infer_command(*options: str, model: str = "wav2vec2-base-960h") -> list[str]:
@@ -67,55 +51,6 @@ def infer_command(*options: str, model: str = "wav2vec2-base-960h") -> list[str]
 
 def infer(cwd: Path, *options: str, model: str = "wav2vec2-base-960h", **emulator: object):
     return on_ascend(*infer_command(*options, model=model), cwd=cwd, **emulator)
-
-
-def report(cwd: Path) -> dict:
-    return json.loads((cwd / "report.json").read_text())
-
-
-def check_clean(cwd: Path) -> None:
-    assert (report(cwd)["violations"], report(cwd)["leaks"]) == ([], [])
-
-
-def onnx2om(cwd: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    return on_ascend("bash", ROOT / "onnx2om.sh", "Ascend310P3", *options, cwd=cwd)
-
-
-def small_graph(masked: bool, length: int | None = None, element: int = TensorProto.FLOAT) -> onnx.ModelProto:
-    """(1, T) -> (1, F, 8): one convolution as the model's frames are, of the waveform times a mask if there is one."""
-    shape = [1, length or "data_len"]
-    names = ["input", "attention_mask"] if masked else ["input"]
-    nodes = [helper.make_node("Mul", names, ["masked"])] if masked else []
-    nodes += [
-        helper.make_node("Unsqueeze", ["masked" if masked else "input"], ["channel"], axes=[1]),
-        helper.make_node("Conv", ["channel", "kernel"], ["features"], strides=[320]),
-        helper.make_node("Transpose", ["features"], ["output"], perm=[0, 2, 1]),
-    ]
-    kernel = np.random.default_rng(0).standard_normal((8, 1, 400)).astype(helper.tensor_dtype_to_np_dtype(element))
-    graph = helper.make_graph(
-        nodes,
-        "small",
-        [helper.make_tensor_value_info(name, element, shape) for name in names],
-        [helper.make_tensor_value_info("output", element, [1, "frames", 8])],
-        [onnx.numpy_helper.from_array(kernel, "kernel")],
-    )
-    return helper.make_model(graph, ir_version=6, opset_imports=[helper.make_opsetid("", 11)])
-
-
-def write_inputs(cwd: Path, lengths: list[int], masked: bool) -> list[list[np.ndarray]]:
-    """A manifest with utterances of these padded lengths; returns their inputs."""
-    folder = cwd / "pre"
-    folder.mkdir()
-    utterances, lines = [], []
-    for key, length in enumerate(lengths):
-        waveform = np.random.default_rng(key).standard_normal((1, length)).astype(np.float32)
-        mask = (np.arange(length) < length - 1_000).astype(np.float32)[None]
-        utterances.append([waveform, mask][: 1 + masked])
-        for name, array in zip((f"{key}.bin", f"{key}.mask.bin"), utterances[-1]):
-            array.tofile(folder / name)
-            lines.append(f"{key} ./pre/{name} (1,{length})\n")
-    (folder / "bin_file.info").write_text("".join(lines))
-    return utterances
 
 
 def by_onnxruntime(path: Path, utterances: list[list[np.ndarray]]) -> list[np.ndarray]:
@@ -139,7 +74,7 @@ def test_results_equal_onnxruntime_to_the_bit_in_every_gear(tmp_path, masked, sa
     name = "model-masked" if masked else "model"
     (tmp_path / "models").mkdir()
     onnx.save(small_graph(masked), tmp_path / f"models/{name}.onnx")
-    assert onnx2om(tmp_path, name).returncode == 0
+    assert compile_on_ascend(tmp_path, name).returncode == 0
     order = np.random.default_rng(0).permutation(GEARS).tolist()
     utterances = write_inputs(tmp_path, order, masked)
     expected = by_onnxruntime(tmp_path / f"models/{name}.onnx", utterances)
@@ -158,13 +93,13 @@ def test_results_equal_onnxruntime_to_the_bit_in_every_gear(tmp_path, masked, sa
 @pytest.mark.parametrize("sync", ["True", "False"])
 @pytest.mark.parametrize("fixed", [True, False])
 def test_models_without_gears_and_with_half_precision(tmp_path, sync, fixed):
-    """One gear is compiled as a fixed shape; float16 inputs and outputs are converted and stored as they are."""
+    """A single gear is compiled as a fixed shape. float16 inputs are converted; float16 outputs are stored unchanged."""
     (tmp_path / "models").mkdir()
     onnx.save(small_graph(masked=False), tmp_path / "models/model.onnx")
     lengths = [10_000] * 3 if fixed else [20_000, 10_000, 20_000]
     (tmp_path / "gears.txt").write_text("".join(f"{length}\n" for length in sorted(set(lengths))))
     half = () if fixed else ("--input_fp16_nodes=input", "--output_type=FP16")
-    done = onnx2om(tmp_path, "model", "--gears_from=gears.txt", *half)
+    done = compile_on_ascend(tmp_path, "model", "--gears_from=gears.txt", *half)
     assert done.returncode == 0, done.stdout
     utterances = write_inputs(tmp_path, lengths, masked=False)
     if not fixed:
@@ -179,23 +114,6 @@ def test_models_without_gears_and_with_half_precision(tmp_path, sync, fixed):
         assert actual.tobytes() == wanted.tobytes()
 
 
-@pytest.fixture(scope="module")
-def ascend(tmp_path_factory) -> Path:
-    """An Ascend user's folder: a compiled model, and three utterances in two gears."""
-    cwd = tmp_path_factory.mktemp("ascend")
-    (cwd / "models").mkdir()
-    onnx.save(small_graph(masked=False), cwd / "models/wav2vec2-base-960h.onnx")
-    (cwd / "gears.txt").write_text("20000\n10000\n")
-    assert onnx2om(cwd, "--gears_from", "gears.txt").returncode == 0
-    write_inputs(cwd, [10_000, 20_000, 10_000], masked=False)
-    return cwd
-
-
-@pytest.fixture
-def user(ascend, tmp_path) -> Path:
-    return shutil.copytree(ascend, tmp_path / "user")
-
-
 def tensors(cwd: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (cwd / "res").glob("*.bin")}
 
@@ -203,12 +121,13 @@ def tensors(cwd: Path) -> dict[str, bytes]:
 def count_calls(cwd: Path, mode: str) -> int:
     done = infer(cwd, f"--sync_infer={mode}")
     assert done.returncode == 0
-    return report(cwd)["failable_calls"]
+    return emulator_report(cwd)["failable_calls"]
 
 
 @pytest.mark.parametrize("sync", ["True", "False"])
-def test_every_acl_call_may_fail(user, sync):
-    """In the manner of SQLite's tests: the n-th call fails, for every n of a run, until a run has fewer calls."""
+def test_every_acl_call_may_fail(ascend_user, sync):
+    """As in SQLite's tests: a run fails at its n-th call, for every n up to the number of calls in a whole run."""
+    user = ascend_user
     last = count_calls(user, sync)
     expected = tensors(user)
     assert last > 40
@@ -216,7 +135,7 @@ def test_every_acl_call_may_fail(user, sync):
     for number in range(1, last + 1):
         shutil.rmtree(user / "res", ignore_errors=True)
         done = infer(user, f"--sync_infer={sync}", FAIL_CALL=number)
-        call = report(user)["injected"]
+        call = emulator_report(user)["injected"]
         failed.add(call)
         assert done.returncode == 2, (number, call, done.stderr)
         assert done.stderr.count("\n") == 1, (number, call, done.stderr)
@@ -226,7 +145,7 @@ def test_every_acl_call_may_fail(user, sync):
         check_clean(user)
         assert not (user / "res/infer_time.txt").exists()
         for name, content in tensors(user).items():
-            assert content == expected[name], f"{name} looks complete and is not, after {call} failed"
+            assert content == expected[name], f"{name} looks complete but is not, after {call} failed"
         done = infer(user, f"--sync_infer={sync}", "--resume")
         assert (done.returncode, done.stderr) == (0, ""), (number, call)
         assert tensors(user) == expected
@@ -235,12 +154,13 @@ def test_every_acl_call_may_fail(user, sync):
 
 
 @pytest.mark.parametrize("sync", ["True", "False"])
-def test_all_acl_calls_fail_from_one_on(user, sync):
-    """As when the device is lost for good: the first failure is what the user reads, and everything is let go."""
+def test_all_acl_calls_fail_from_one_on(ascend_user, sync):
+    """As when the device is lost for good: the user reads the first failure, and everything is released."""
+    user = ascend_user
     for number in range(1, count_calls(user, sync) + 1, 5):
         shutil.rmtree(user / "res", ignore_errors=True)
         done = infer(user, f"--sync_infer={sync}", FAIL_CALL=number, FAIL_REST=1)
-        call = report(user)["injected"]
+        call = emulator_report(user)["injected"]
         assert (done.returncode, done.stderr.count("\n")) == (2, 1), (number, call, done.stderr)
         assert f"{call} " in done.stderr, (number, call, done.stderr)
         check_clean(user)
@@ -248,18 +168,19 @@ def test_all_acl_calls_fail_from_one_on(user, sync):
 
 
 def repeat(user: Path, count: int) -> None:
-    """Make a manifest of `count` utterances of the three."""
+    """Make a manifest of `count` utterances out of the three."""
     lines = (user / "pre/bin_file.info").read_text().splitlines()
     (user / "pre/bin_file.info").write_text("".join(f"{key}{lines[key % 3][1:]}\n" for key in range(count)))
 
 
 @pytest.mark.parametrize("silent", [0, 1])
 @pytest.mark.parametrize("number", [1, 2, 15, 16, 17, 18, 19, 36, 40])
-def test_executions_that_fail_on_the_device(user, number, silent):
-    """Whether the event tells or only the stream: no garbage is stored as a result.
+def test_executions_that_fail_on_the_device(ascend_user, number, silent):
+    """No garbage is stored as a result, whether the event reports the failure or only the stream does.
 
-    Results are handed out sixteen at a time, after the stream has vouched for them; failures come around that number.
+    Results are released in groups of sixteen, after a stream synchronisation. The failures lie around multiples of it.
     """
+    user = ascend_user
     repeat(user, 40)
     count_calls(user, "False")
     expected = tensors(user)
@@ -276,7 +197,8 @@ def test_executions_that_fail_on_the_device(user, number, silent):
 
 @pytest.mark.parametrize("sync", ["True", "False"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_releases_the_device(user, sync, number):
+def test_an_interrupted_run_releases_the_device(ascend_user, sync, number):
+    user = ascend_user
     repeat(user, 1000)
     for wanted in (None, None, 0, 1, 40, 90):
         shutil.rmtree(user / "res", ignore_errors=True)
@@ -289,14 +211,14 @@ def test_an_interrupted_run_releases_the_device(user, sync, number):
             text=True,
         )
         wait_until((user / "res").exists, process)
-        if wanted is None:  # while it opens the device and loads the model
+        if wanted is None:  # interrupt while the run opens the device and loads the model
             time.sleep(random.uniform(0, 0.2))
         else:
             wait_until(lambda: (user / "res/run.json").exists() and len(tensors(user)) >= wanted, process)  # noqa: B023
         process.send_signal(number)
         _, stderr = process.communicate(timeout=60)
         assert process.returncode == 128 + number, stderr
-        if (user / "report.json").exists():  # acl was there already
+        if (user / "report.json").exists():  # the run had imported acl
             check_clean(user)
             (user / "report.json").unlink()
         assert "Traceback" not in stderr
@@ -306,66 +228,23 @@ def test_an_interrupted_run_releases_the_device(user, sync, number):
 
 
 @pytest.mark.parametrize("cpu_run", [True, False])
-def test_two_executions_are_in_flight_and_each_has_its_own_time(user, cpu_run):
-    """A slow reader does not lengthen an execution's time; the next one is queued before one is waited for."""
-    (user / "client.py").write_text(
-        f"import sys\nsys.path.insert(0, {str(ROOT)!r})\n"
-        "import json, time\nimport numpy as np\nfrom pathlib import Path\n"
-        "from wav2vec2_eval.npu_engine import NpuEngine\n"
-        "log = []\n"
-        "class Logged(NpuEngine):\n"
-        "    def _queue(self, *a):\n        log.append('queue')\n        return super()._queue(*a)\n"
-        "    def _collect(self, *a):\n        log.append('collect')\n        return super()._collect(*a)\n"
-        "def slow():\n"
-        "    for _ in range(4):\n        time.sleep(0.5)\n        yield [np.zeros((1, 10_000), np.float32)]\n"
-        f"with Logged(Path('models/wav2vec2-base-960h.om'), 0, False, {cpu_run}) as engine:\n"
-        "    times = [result.pure_ns / 1e6 for result in engine.stream(slow())]\n"
-        "print(json.dumps([log, times]))\n"
-    )
-    done = on_ascend(sys.executable, user / "client.py", cwd=user, DEVICE_MS=10)
-    assert (done.returncode, done.stderr) == (0, "")
-    log, times = json.loads(done.stdout)
-    check_clean(user)
-    expected = ["queue", "queue", "collect"] if cpu_run else ["queue", "collect", "queue"]
-    assert log[:3] == expected
-    assert min(times) >= 9.99
-    assert statistics.median(times) < 450, times  # 500 ms lie between two inputs
+def test_two_executions_are_in_flight_and_each_has_its_own_time(ascend_user, cpu_run):
+    """The next execution is queued before one is waited for. A slow reader does not lengthen an execution's time."""
+    printed = program_on_ascend("read_slowly.py", int(cpu_run), cwd=ascend_user, DEVICE_MS=10)
+    steps, times_ms = json.loads(printed)
+    assert steps[:3] == (["queue", "queue", "collect"] if cpu_run else ["queue", "collect", "queue"])
+    assert min(times_ms) >= 9.99
+    assert statistics.median(times_ms) < 450, times_ms  # 500 ms lie between two inputs
 
 
-CLIENT = f"""
-import sys
-sys.path.insert(0, {str(ROOT)!r})
-import json
-from pathlib import Path
-import acl
-import numpy as np
-from wav2vec2_eval.acl_runtime import Acl
-from wav2vec2_eval.errors import SuiteError
-from wav2vec2_eval.npu_engine import NpuEngine
-
-log = []
-call = Acl.call
-def logged(self, function, *arguments):
-    log.append([function, *map(repr, arguments)])
-    return call(self, function, *arguments)
-Acl.call = logged
-
-def run(lengths, sync):
-    with NpuEngine(Path("models/wav2vec2-base-960h.om"), 0, sync, True) as engine:
-        return list(engine.stream([np.zeros((1, length), np.float32)] for length in lengths))
-"""
+def logged_calls(user: Path, sync: bool, *lengths: int) -> list[list[str]]:
+    """The pyACL calls of a run, each with its arguments."""
+    logged = json.loads(program_on_ascend("log_acl_calls.py", int(sync), *lengths, cwd=user))
+    assert logged["error"] is None
+    return logged["calls"]
 
 
-def run_client(user: Path, code: str) -> str:
-    """Run Python code that drives the engine by itself, after CLIENT; returns its stdout."""
-    (user / "client.py").write_text(CLIENT + code)
-    done = on_ascend(sys.executable, user / "client.py", cwd=user)
-    assert (done.returncode, done.stderr) == (0, "")
-    check_clean(user)
-    return done.stdout
-
-
-# The documented order. Those of one line may come in any order.
+# The documented order. The functions of one line may be called in any order.
 RELEASES = (
     ("acl.destroy_data_buffer",),
     ("acl.mdl.destroy_dataset",),
@@ -381,137 +260,97 @@ RELEASES = (
 
 
 @pytest.mark.parametrize(("sync", "slots"), [(True, 1), (False, 2)])
-def test_resources_are_released_in_the_documented_order(user, sync, slots):
-    log = json.loads(run_client(user, f"run([10_000], {sync})\nprint(json.dumps(log))"))
+def test_resources_are_released_in_the_documented_order(ascend_user, sync, slots):
+    calls = logged_calls(ascend_user, sync, 10_000)
     rank = {name: number for number, names in enumerate(RELEASES) for name in names}
-    released = [rank[function] for function, *_ in log if function in rank]
+    released = [rank[function] for function, *_ in calls if function in rank]
     assert set(released) | ({5, 6} if sync else set()) == set(range(len(RELEASES)))
     steps_back = [pair for pair in zip(released, released[1:]) if pair[1] < pair[0]]
-    assert steps_back == [(2, 0)] * (slots - 1)  # one slot after the other
+    assert steps_back == [(2, 0)] * (slots - 1)  # one slot is released after the other
 
 
 @pytest.mark.parametrize("sync", [True, False])
-def test_only_the_bytes_of_the_gear_are_copied(user, sync):
-    log = json.loads(run_client(user, f"run([10_000, 20_000, 10_000], {sync})\nprint(json.dumps(log))"))
-    copied = {"1": [], "2": []}  # to the device, to the host
-    for function, *arguments in log:
+def test_only_the_bytes_of_the_gear_are_copied(ascend_user, sync):
+    copied: dict[str, list[int]] = {"1": [], "2": []}  # to the device, to the host
+    for function, *arguments in logged_calls(ascend_user, sync, 10_000, 20_000, 10_000):
         if function.startswith("acl.rt.memcpy"):
             copied[arguments[4]].append(int(arguments[3]))
     assert copied == {"1": [40_000, 80_000, 40_000], "2": [31 * 8 * 4, 62 * 8 * 4, 31 * 8 * 4]}
 
 
 @pytest.mark.parametrize("sync", [True, False])
-def test_an_input_beyond_the_models_buffers_is_refused_before_it_is_copied(user, sync):
-    """Nobody but `check_inputs` stands before the engine; host and device memory must be safe without it."""
-    said = run_client(user, f"try:\n    run([20_001], {sync})\nexcept SuiteError as error:\n    print(error)")
-    assert "an input of shape (1, 20001) is longer than the model's" in said
+def test_an_input_beyond_the_models_buffers_is_refused_before_it_is_copied(ascend_user, sync):
+    """The engine itself guards host and device memory. Here nobody calls check_shapes first."""
+    logged = json.loads(program_on_ascend("log_acl_calls.py", int(sync), 20_001, cwd=ascend_user))
+    assert "an input of shape (1, 20001) is longer than the model's" in logged["error"]
+    assert not [function for function, *_ in logged["calls"] if function.startswith("acl.rt.memcpy")]
 
 
-@pytest.mark.parametrize(
-    ("data_type", "size", "works"), [(3, 4, True), (9, 8, True), (9, 4, False), (3, 8, False), (0, 4, False)]
-)
-def test_a_selector_that_the_library_would_fill_wrongly_is_refused(user, data_type, size, works):
-    """The library writes 8-byte elements if there is room, whatever the graph reads."""
-    code = f"""
-data_type, size = acl.mdl.get_input_data_type, acl.mdl.get_input_size_by_index
-acl.mdl.get_input_data_type = lambda desc, index: {data_type} if index == 1 else data_type(desc, index)
-acl.mdl.get_input_size_by_index = lambda desc, index: {size} if index == 1 else size(desc, index)
-try:
-    with NpuEngine(Path("models/wav2vec2-base-960h.om"), 0, True, True):
-        print("works")
-except SuiteError as error:
-    print(error)
-"""
-    said = run_client(user, code)
-    refused = f"ascend_mbatch_shape_data has {size} bytes of type {data_type}, expected 4 of type 3"
-    assert ("works" if works else refused) in said
+def test_a_signal_during_the_release_is_held_back(ascend_user):
+    """SIGINT counts only after everything is released, whichever thread of the process receives it."""
+    assert program_on_ascend("interrupt_release.py", cwd=ascend_user) == "interrupted\n"
 
 
-def test_a_signal_during_the_release_is_held_back(user):
-    """Also where another thread of the process takes it: everything is released, then it counts."""
-    (user / "client.py").write_text(
-        f"import sys\nsys.path.insert(0, {str(ROOT)!r})\n"
-        "import os, signal, threading, time\nfrom pathlib import Path\n"
-        "from wav2vec2_eval.acl_runtime import Acl\nfrom wav2vec2_eval.npu_engine import NpuEngine\n"
-        "threading.Thread(target=time.sleep, args=(1,), daemon=True).start()\n"
-        "call = Acl.call\n"
-        "def call_and_interrupt(self, function, *arguments):\n"
-        "    if function in ('acl.rt.free', 'acl.rt.destroy_stream'):\n"
-        "        os.kill(os.getpid(), signal.SIGINT)\n"
-        "    return call(self, function, *arguments)\n"
-        "Acl.call = call_and_interrupt\n"
-        "try:\n"
-        "    with NpuEngine(Path('models/wav2vec2-base-960h.om'), 0, False, True):\n        pass\n"
-        "except KeyboardInterrupt:\n    print('interrupted')\n"
-    )
-    done = on_ascend(sys.executable, user / "client.py", cwd=user)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "interrupted\n", "")
-    check_clean(user)
+def unchanged(_user: Path) -> None:
+    pass
+
+
+def cut_model(user: Path) -> None:
+    path = user / "models/wav2vec2-base-960h.om"
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def write_another_length(user: Path) -> None:
+    (user / "pre/1.bin").write_bytes(bytes(4 * 15_000))
+    path = user / "pre/bin_file.info"
+    path.write_text(path.read_text().replace("20000", "15000"))
 
 
 @pytest.mark.parametrize(
     ("change", "options", "message"),
     [
-        (lambda cwd: cut(cwd / "models/wav2vec2-base-960h.om"), (), "acl.mdl.load_from_file failed with code 145006"),
-        (lambda cwd: None, ("--device_id=7",), "acl.rt.set_device failed with code 107001 (no such device id)"),
+        (cut_model, (), "acl.mdl.load_from_file failed with code 145006"),
+        (unchanged, ("--device_id=7",), "acl.rt.set_device failed with code 107001 (no such device id)"),
         (
-            lambda cwd: (
-                (cwd / "pre/1.bin").write_bytes(bytes(4 * 15_000))
-                and rewrite(cwd / "pre/bin_file.info", "20000", "15000")
-            ),
+            write_another_length,
             (),
             "utterance 1: 15000 samples are no gear of the model; run preprocess.py with --gears=10000,20000",
         ),
-        (lambda cwd: None, ("--input_dtypes=int32",), "the model's inputs are input float32"),
+        (unchanged, ("--input_dtypes=int32",), "the model's inputs are input float32"),
     ],
+    ids=["cut model", "no such device", "no gear", "other dtype"],
 )
-def test_what_an_ascend_user_gets_wrong(user, change, options, message):
-    change(user)
-    done = infer(user, *options)
+def test_what_an_ascend_user_gets_wrong(ascend_user, change, options, message):
+    change(ascend_user)
+    done = infer(ascend_user, *options)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert message in done.stderr
-    check_clean(user)
+    check_clean(ascend_user)
 
 
-def cut(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-100])
-
-
-def rewrite(path: Path, old: str, new: str) -> None:
-    path.write_text(path.read_text().replace(old, new))
-
-
-def test_a_model_of_another_soc(user):
-    done = infer(user, SOC="Ascend910B3")
+def test_a_model_of_another_soc(ascend_user):
+    done = infer(ascend_user, SOC="Ascend910B3")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "failed with code 507008 (SoC version; the model was probably compiled for another SoC)" in done.stderr
 
 
-def test_without_cann_the_error_says_so(user):
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}  # where acl may be
-    done = subprocess.run(infer_command(), cwd=user, env=environment, capture_output=True, text=True, check=False)
+def test_without_cann_the_error_says_so(ascend_user):
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}  # acl may lie there
+    done = subprocess.run(
+        infer_command(), cwd=ascend_user, env=environment, capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "source its set_env.sh first" in done.stderr
 
 
 @pytest.mark.parametrize("finalize", ["finalize", "finalize_reference"])
-def test_acl_may_be_initialised_already(user, finalize):
-    """Another part of the process did it; it stays theirs, and it is theirs to finalize."""
-    (user / "client.py").write_text(
-        f"import sys\nsys.path.insert(0, {str(ROOT)!r})\n"
-        "import acl\nfrom pathlib import Path\nfrom wav2vec2_eval.engines import open_engine\n"
-        "assert acl.init() == 0\n"
-        "for _ in range(2):\n"
-        "    with open_engine(Path('models/wav2vec2-base-960h.om'), num_threads=1):\n        pass\n"
-        f"assert acl.{finalize}() in (0, (0, 0))\n"
-    )
-    done = on_ascend(sys.executable, user / "client.py", cwd=user)
-    assert (done.returncode, done.stderr) == (0, "")
-    check_clean(user)
+def test_acl_may_be_initialised_already(ascend_user, finalize):
+    """Another part of the process initialised acl: the engine leaves acl usable, and the other part finalises it."""
+    program_on_ascend("acl_in_use.py", finalize, cwd=ascend_user)
 
 
 def test_the_whole_evaluation_on_an_ascend_host(chain, model_folder, speech, tmp_path):
-    """As its user would run it, from set_env.sh to the table."""
+    """As a user runs the evaluation, from set_env.sh to the table."""
     done = on_ascend(
         "bash",
         ROOT / "test/eval_acc_perf.sh",
@@ -526,7 +365,8 @@ def test_the_whole_evaluation_on_an_ascend_host(chain, model_folder, speech, tmp
     assert "compiling ./models/wav2vec2-base-960h.onnx for Ascend310P3 with 3 gears" in done.stdout
     summary = json.loads((tmp_path / "eval_res/clean/summary.json").read_text())
     assert summary["conditions"]["suite"]["device"] == "Ascend310P3, device 0"
-    # The chain's were padded alike, ran on onnxruntime, and are compared with transformers in test_end_to_end.py.
+    # The chain's utterances were padded in the same way and ran on onnxruntime; test_end_to_end.py compares the chain
+    # with transformers.
     for name in ("transcriptions.txt", "wer.txt"):
         assert (tmp_path / f"om_infer_res_clean/{name}").read_text() == (
             chain / f"om_infer_res_clean/{name}"

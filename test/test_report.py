@@ -1,12 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Proves the figures, ratios and conditions of the report, and that it refuses folders that cannot be compared."""
+
 from __future__ import annotations
 
 import json
 
 import pytest
 
-from wav2vec2_eval import folders, report, scoring, timing
+from wav2vec2_eval import report
 from wav2vec2_eval.errors import SuiteError
+from wav2vec2_eval.files.run_folder import Run, write_run
+from wav2vec2_eval.files.scores import format_wer
+from wav2vec2_eval.speech.latency import Latency, format_figures, summarise
+from wav2vec2_eval.speech.wer import WordErrors
 
 
 @pytest.fixture
@@ -16,20 +22,20 @@ def results(tmp_path):
     def write(name, latency_ms, score):
         folder = tmp_path / name
         folder.mkdir()
-        figures = timing.summarise([timing.Latency(latency_ms, latency_ms * 2)] * 3, lengths_s=[1.0, 1.0, 1.0])
-        (folder / "infer_time.txt").write_text(timing.format_figures(figures))
-        (folder / "wer.txt").write_text(scoring.format_wer(score))
-        folders.write_run(folder, "x.py", engine=name, data={"which_dataset": "clean", "padded": True})
+        figures = summarise([Latency(latency_ms, latency_ms * 2)] * 3, lengths_s=[1.0, 1.0, 1.0])
+        (folder / "infer_time.txt").write_text(format_figures(figures))
+        (folder / "wer.txt").write_text(format_wer(score))
+        write_run(folder, Run("x.py", engine=name, data=Run(which_dataset="clean", padded=True)))
         return f"--{name}={folder}"
 
     return (
-        write("suite", 20, scoring.WordErrors(5, 3, 2, 100)),
-        write("baseline", 40, scoring.WordErrors(5, 0, 0, 100)),
+        write("suite", 20, WordErrors(5, 3, 2, 100)),
+        write("baseline", 40, WordErrors(5, 0, 0, 100)),
         f"--output={tmp_path / 'out'}",
     )
 
 
-def test_figures_ratios_and_conditions(results, tmp_path, capsys):
+def test_the_summary_holds_figures_ratios_and_conditions(results, tmp_path, capsys):
     assert report.main(results) == 0
     summary = json.loads((tmp_path / "out/summary.json").read_text())
     suite = summary["figures"]["suite"]
@@ -49,14 +55,14 @@ def test_figures_ratios_and_conditions(results, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("run", "described"),
     [
-        ({}, {"data set": "not known"}),
-        ({"data": {"which_dataset": "other"}}, {"data set": "other, from the hub, not padded"}),
+        (Run("x.py"), {"data set": "not known"}),
+        (Run("x.py", data=Run(which_dataset="other")), {"data set": "other, from the hub, not padded"}),
         (
-            {"data": {"which_dataset": "clean", "dataset_path": "/d", "padded": True, "attention_mask": True}},
+            Run("x.py", data=Run(which_dataset="clean", dataset_path="/d", padded=True, attention_mask=True)),
             {"data set": "clean, from /d, padded to gears with attention mask"},
         ),
         (
-            {"num_threads": 2, "batch_size": 8, "in_flight": 2, "warm_up": 0, "resumed": True},
+            Run("x.py", num_threads=2, batch_size=8, in_flight=2, warm_up=0, resumed=True),
             {
                 "data set": "not known",
                 "threads": 2,
@@ -68,13 +74,13 @@ def test_figures_ratios_and_conditions(results, tmp_path, capsys):
         ),
     ],
 )
-def test_conditions(tmp_path, run, described):
-    folders.write_run(tmp_path, "x.py", **run)
+def test_conditions_are_described_in_words(tmp_path, run, described):
+    write_run(tmp_path, run)
     assert report.describe(tmp_path) == described
 
 
 @pytest.mark.parametrize(("soc", "chips"), [("Ascend310P3", 1), ("Ascend310", 4), (None, 1)])
-def test_chips_per_card(results, tmp_path, soc, chips):
+def test_throughput_counts_the_chips_of_a_card(results, tmp_path, soc, chips):
     suite, _, output = results
     report.main((suite, output, *([f"--soc_version={soc}"] if soc else [])))
     summary = json.loads((tmp_path / "out/summary.json").read_text())
@@ -83,13 +89,13 @@ def test_chips_per_card(results, tmp_path, soc, chips):
 
 
 @pytest.mark.parametrize(("max_wer", "status"), [("0.1", 0), ("0.0999", 1)])
-def test_max_wer(results, max_wer, status, capsys):
+def test_a_wer_above_max_wer_fails(results, max_wer, status, capsys):
     assert report.main((*results, f"--max_wer={max_wer}")) == status
     assert ("is above" in capsys.readouterr().err) == bool(status)
 
 
 @pytest.mark.parametrize("name", ["wer.txt", "infer_time.txt", "run.json"])
-def test_missing_files(results, tmp_path, name):
+def test_missing_files_are_refused(results, tmp_path, name):
     (tmp_path / "suite" / name).unlink()
     with pytest.raises(SuiteError, match=name):
         report.main(results)
@@ -101,10 +107,10 @@ def test_missing_files(results, tmp_path, name):
         ("wer.txt", "WER: 0.1\n", "lacks 'substitutions'"),
         ("wer.txt", "garbage", "expected lines 'label: number'"),
         ("infer_time.txt", "", "lacks 'total infer num'"),
-        ("wer.txt", scoring.format_wer(scoring.WordErrors(0, 0, 0, 99)), "cannot be compared: words are"),
+        ("wer.txt", format_wer(WordErrors(0, 0, 0, 99)), "cannot be compared: words are"),
     ],
 )
-def test_files_that_do_not_fit(results, tmp_path, name, text, message):
+def test_files_that_do_not_fit_are_refused(results, tmp_path, name, text, message):
     (tmp_path / "suite" / name).write_text(text)
     with pytest.raises(SuiteError, match=message):
         report.main(results)

@@ -9,9 +9,13 @@ engines   what runs a model: CPUs, NPU, PyTorch               imports errors, ma
 export    ONNX graphs and their proofs                        imports all of the above
 cli       options, and how a script ends                      imports errors, machine, sources.splits
 
-The scripts, report, gears and evaluate may import everything; nobody imports a script. machine, speech (without wer),
-files (without scores) and engines need numpy and tqdm only, and keep to Python 3.9's syntax.
+The scripts, report, gears and evaluate may import everything; nobody imports a script. machine, speech, files and
+engines can be imported with numpy and tqdm alone, and keep to Python 3.9's syntax.
 """
+
+from .machine.reporting import switch_off_reporting
+
+switch_off_reporting()
 
 MODEL_ID = "facebook/wav2vec2-base-960h"
 MODEL_NAME = MODEL_ID.rpartition("/")[2]

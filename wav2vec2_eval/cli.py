@@ -76,9 +76,9 @@ def checked(parse: Callable[[str], Value]) -> Callable[[str], Value]:
 def parse_gears(text: str) -> tuple[int, ...] | None:
     """Read the value of `--gears`: `none`, `default`, numbers with commas, or a file with one number a line.
 
-    Returns ascending lengths in samples, or None for "do not pad". `padding_lens.txt` is such a file. Raises SuiteError.
+    Returns ascending lengths in samples, or None for "do not pad". `padding_lens.txt` is such a file.
     """
-    from .speech.audio import LONGEST, RECEPTIVE_FIELD
+    from .speech.audio import LONGEST, RECEPTIVE_FIELD, is_length
     from .speech.padding import GEARS
 
     if text == "none":
@@ -93,7 +93,7 @@ def parse_gears(text: str) -> tuple[int, ...] | None:
                 f"a line; found {text!r}"
             )
         numbers = Path(text).read_text(encoding="utf-8", errors="replace").split()
-    if not numbers or not all(number.isdecimal() and RECEPTIVE_FIELD <= int(number) <= LONGEST for number in numbers):
+    if not numbers or not all(map(is_length, numbers)):
         raise SuiteError(f"gears: expected whole numbers of samples, {RECEPTIVE_FIELD} to {LONGEST}; found {text!r}")
     return tuple(sorted({int(number) for number in numbers}))
 

@@ -3,9 +3,9 @@
 
     python -m wav2vec2_eval.gears --lengths=./pre_data/clean/utterances.tsv --count=16 --output=gears.txt
 
-Prints how much the padding adds for several numbers of gears, beside the uniform 56, and writes the best `--count`
-gears, one per line, as preprocess.py --gears and onnx2om.sh --gears_from take them. Fewer gears compile faster into a
-smaller model. Cost model: computing is proportional to the padded length. (Attention's quadratic part is left out: of
+Prints how much the padding adds for several numbers of gears, and for the uniform 56, and writes the best `--count`
+gears, one per line, for preprocess.py --gears and onnx2om.sh --gears_from. Fewer gears compile faster into a smaller
+model. Cost model: computing is proportional to the padded length. (Attention's quadratic part is left out: of
 base-960h's multiplications it is 6 % at 10 s and 18 % at 35 s.)
 """
 
@@ -20,7 +20,7 @@ import numpy as np
 from . import cli
 from .errors import SuiteError
 from .files.atomic import write_text
-from .speech.audio import RECEPTIVE_FIELD
+from .speech.audio import LONGEST, RECEPTIVE_FIELD, is_length
 from .speech.padding import GEARS, padded_length
 
 SHOWN_COUNTS = (8, 16, 32, 56)
@@ -34,8 +34,8 @@ def read_lengths(path: Path) -> list[int]:
         line.split("\t") for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()
     ]
     fields = [row[2] if len(row) == 4 else row[0].strip() for row in rows]
-    if not fields or not all(field.isdecimal() and int(field) >= RECEPTIVE_FIELD for field in fields):
-        raise SuiteError(f"{path}: expected lengths of at least {RECEPTIVE_FIELD} samples, one per line")
+    if not fields or not all(map(is_length, fields)):
+        raise SuiteError(f"{path}: expected lengths of {RECEPTIVE_FIELD} to {LONGEST} samples, one per line")
     return [int(field) for field in fields]
 
 
@@ -47,8 +47,8 @@ def waste(lengths: Sequence[int], gears: Sequence[int]) -> float:
 def best_gears(lengths: Sequence[int], count: int) -> list[int]:
     """The `count` gears, ascending, that minimise the sum of the padded lengths; the last holds the longest utterance.
 
-    Exact, by dynamic programming over the distinct lengths: a best gear is always one of them, since a gear between two
-    can be lowered to the next one below and hold the same utterances.
+    Exact, by dynamic programming over the distinct lengths. A best gear always equals one of these lengths: a gear
+    between two lengths can be lowered to the shorter length and still holds the same utterances.
     """
     distinct, repeats = np.unique(np.asarray(lengths, dtype=np.int64), return_counts=True)
     held = np.concatenate([[0], np.cumsum(repeats)])  # utterances up to each distinct length
@@ -60,7 +60,7 @@ def best_gears(lengths: Sequence[int], count: int) -> list[int]:
     for _ in range(count - 1):
         better, choice = cost.copy(), np.zeros(size + 1, dtype=np.int64)
         for end in range(1, size + 1):
-            # The last gear is distinct[end - 1] and holds what lies beyond the first `start` lengths.
+            # The last gear is distinct[end - 1]; it holds all lengths after the first `start` lengths.
             candidates = cost[:end] + distinct[end - 1] * (held[end] - held[:end])
             choice[end] = candidates.argmin()
             better[end] = candidates[choice[end]]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The final table: the suite beside PyTorch, with the conditions of both.
+"""The final table: the suite compared with PyTorch, and the conditions of both.
 
     python -m wav2vec2_eval.report --suite=./om_infer_res_clean --output=./eval_res/clean [--baseline=FOLDER]
 
@@ -26,7 +26,7 @@ from .files.run_folder import read_run
 from .machine.cpu import default_threads
 from .speech.latency import AVERAGE, parse_figures
 
-# The Atlas 300I (Ascend310) carries four chips on a card, the later inference cards one.
+# An Atlas 300I card (Ascend310) has four chips, later inference cards have one.
 CHIPS_PER_CARD = {"Ascend310": 4}
 
 VERSIONS_OF = ("numpy", "onnx", "onnxruntime", "openvino", "torch", "transformers", "jiwer")
@@ -60,12 +60,12 @@ def measure(folder: Path, chips: int) -> dict[str, float]:
 
 
 def describe(folder: Path) -> dict[str, Any]:
-    """The conditions under which the figures of `folder` were taken."""
+    """The conditions of the figures in `folder`."""
     run = read_run(folder)
     if run is None:
         raise SuiteError(f"{folder}: expected a {RUN_NAME} in it, found none; run the inference first")
     described = "not known"
-    if run.data:
+    if run.data and run.data.which_dataset:
         described = (
             f"{run.data.which_dataset}, from {run.data.dataset_path or 'the hub'}, "
             f"{'padded to gears' if run.data.padded else 'not padded'}"
@@ -135,7 +135,7 @@ def _read(path: Path) -> dict[str, float]:
 
 
 def check_comparable(columns: Mapping[str, Mapping[str, float]]) -> None:
-    """Raise SuiteError unless all columns are about the same utterances."""
+    """Raise SuiteError unless all columns have the same numbers of utterances and words."""
     for name in ("utterances", "words"):
         values = {title: column[name] for title, column in columns.items()}
         if len(set(values.values())) > 1:
@@ -160,7 +160,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(table, end="")
     args.output.mkdir(parents=True, exist_ok=True)
     write_text(args.output / SUMMARY_NAME, table)
-    summary = {"figures": columns, "conditions": conditions}
+    summary: dict[str, Any] = {"figures": columns, "conditions": conditions}
     if args.baseline:
         summary["ratios"] = {
             name: value / columns["PyTorch"][name]

@@ -3,47 +3,49 @@
 """Whether the suite keeps up with its device: speed and memory of every step around the model.
 
 Makes a synthetic test-clean (2620 FLAC files with the lengths of the real ones, 5.4 h) and a base-size model with
-random weights, runs the scripts on them as a user does, and prints what was measured beside what it must reach. Needs
-about 4 GB of disk; peak memory is that of the largest single process (VmHWM), as Linux counts it.
+random weights. Runs the scripts on them as a user does, and prints each figure beside its target. Needs about 4 GB of
+disk. Peak memory is that of the largest single process (VmHWM), as Linux counts it.
 
     python test/bench/chain.py --work_dir=/tmp/bench
 """
 
 from __future__ import annotations
 
-import argparse
-import os
-import platform
 import subprocess
-import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import soundfile
+from common import LENGTHS, conditions, hours, make_model, memory_kb, new_parser, script_command, verdict
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "test")]
+from wav2vec2_eval import MODEL_NAME, cli
+from wav2vec2_eval.errors import SuiteError
+from wav2vec2_eval.files import results
+from wav2vec2_eval.files.manifest import read_manifest, read_utterances
+from wav2vec2_eval.files.names import INFER_TIME_NAME, MANIFEST_NAME, UTTERANCES_NAME, model_name
+from wav2vec2_eval.files.run_folder import Run
+from wav2vec2_eval.machine.cpu import default_threads
+from wav2vec2_eval.speech.audio import SAMPLE_RATE, frame_count
+from wav2vec2_eval.speech.latency import Latency, parse_figures
 
-from wav2vec2_eval import cli, results, timing  # noqa: E402
-from wav2vec2_eval.audio import SAMPLE_RATE, frame_count  # noqa: E402
-from wav2vec2_eval.manifest import read_manifest, read_utterances  # noqa: E402
-
-LENGTHS = [int(line) for line in (Path(__file__).parent / "test_clean_lengths.txt").read_text().split()]
 WORDS = ["THE", "QUICK", "BROWN", "FOX", "JUMPS", "OVER", "A", "LAZY", "DOG", "AND", "RUNS", "AWAY"]
 SCRIPTS = ("preprocess.py", "export_onnx.py", "pyacl_infer.py", "postprocess.py", "pth_online_infer.py")
+NUM_SYMBOLS = 32
 
 
-class Run(NamedTuple):
+class Measured(NamedTuple):
+    """One run of a script."""
+
     seconds: float
-    peak_mb: float  # of the largest process
+    peak_mb: float  # of the largest of its processes
 
 
 def write_flac(path: Path, num_samples: int, seed: int) -> None:
-    """Noise that falls off towards high frequencies as speech does, so that FLAC has as much to do."""
+    """Write noise that falls off towards high frequencies as speech does, so that FLAC has as much work."""
     white = np.random.default_rng(seed).standard_normal(num_samples).astype(np.float32)
     soft = np.convolve(white, np.hanning(9).astype(np.float32) / 4, mode="same")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -51,7 +53,7 @@ def write_flac(path: Path, num_samples: int, seed: int) -> None:
 
 
 def make_tree(root: Path) -> Path:
-    """Write the synthetic data set once; returns its root."""
+    """Write the synthetic data set, unless it exists; returns `root`."""
     if (root / "complete").exists():
         return root
     jobs = []
@@ -59,7 +61,7 @@ def make_tree(root: Path) -> Path:
         speaker, utterance = divmod(index, 66)  # 40 speakers, as in test-clean
         folder = root / f"test-clean/{speaker}/0"
         jobs.append((folder / f"{speaker}-0-{utterance:04d}.flac", num_samples, index))
-    with ProcessPoolExecutor(cli.default_threads()) as executor:
+    with ProcessPoolExecutor(default_threads()) as executor:
         list(executor.map(write_flac, *zip(*jobs), chunksize=16))
     texts: dict[Path, list[str]] = {}
     for path, num_samples, index in jobs:
@@ -71,33 +73,21 @@ def make_tree(root: Path) -> Path:
     return root
 
 
-def make_model(folder: Path) -> Path:
-    """A model folder of base-960h's size with random weights; returns it."""
-    from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
-
-    from conftest import make_model as make_small
-
-    if not (folder / "model.safetensors").exists():
-        make_small(folder)  # for the small files
-        Wav2Vec2ForCTC(Wav2Vec2Config()).save_pretrained(folder)
-    return folder
-
-
-def run(*command: object, cwd: Path) -> Run:
-    """Run a command; its wall time, and the peak memory of the largest of its processes."""
+def measure(name: str, *options: object, cwd: Path) -> Measured:
+    """Run a script of the suite. Raises SuiteError if the script fails."""
     start = time.perf_counter()
-    process = subprocess.Popen([*map(str, command)], cwd=cwd, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(script_command(name, *options), cwd=cwd, stdout=subprocess.DEVNULL)
     peak_kb = 0
     while process.poll() is None:
         peak_kb = max([peak_kb, *map(memory_kb, descendants(process.pid))])
         time.sleep(0.02)
     if process.returncode:
-        sys.exit(f"failed: {command}")
-    return Run(time.perf_counter() - start, peak_kb / 1024)
+        raise SuiteError(f"{name}: ended with status {process.returncode}")
+    return Measured(time.perf_counter() - start, peak_kb / 1024)
 
 
 def descendants(pid: int) -> list[int]:
-    """`pid` and all processes below it."""
+    """The process `pid` and all processes below it."""
     found = [pid]
     for task in found:
         try:
@@ -107,102 +97,91 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
-def memory_kb(pid: int, field: str = "VmHWM") -> int:
-    """Memory of a process by Linux's account: peak (VmHWM) or resident now (VmRSS); 0 if it has ended."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) for line in status.splitlines() if line.startswith(field)), 0)
-
-
-def script(name: str, *options: object, cwd: Path) -> Run:
-    return run(sys.executable, ROOT / name, *options, cwd=cwd)
-
-
-def row(what: str, measured: str, target: str, reached: bool) -> None:
-    print(f"{what:58s} {measured:>16s}   {target:16s} {'reached' if reached else 'NOT REACHED'}")
+def print_row(what: str, measured: str, target: str = "", reached: bool | None = None) -> None:
+    """Print a figure beside its target, if it has one."""
+    print(f"{what:58s} {measured:>16s}   {target:16s} {'' if reached is None else verdict(reached)}".rstrip())
 
 
 def bench_preprocess(data: tuple[str, ...], cwd: Path) -> None:
-    hours_s = sum(LENGTHS) / SAMPLE_RATE
+    """Speed of preprocess.py, and whether its memory grows with the number of utterances."""
     options = (*data, "--num_workers=2")
-    few = script("preprocess.py", "--pre_data_save_path=./few", *options, "--limit=500", cwd=cwd)
-    runs = [script("preprocess.py", "--pre_data_save_path=./pre_data/clean", *options, cwd=cwd) for _ in range(3)]
+    few = measure("preprocess.py", "--pre_data_save_path=./few", *options, "--limit=500", cwd=cwd)
+    runs = [measure("preprocess.py", "--pre_data_save_path=./pre_data/clean", *options, cwd=cwd) for _ in range(3)]
     seconds = sorted(run.seconds for run in runs)
     peak_mb = max(run.peak_mb for run in runs)
-    rate = hours_s / seconds[1]
+    rate = 3600 * hours(LENGTHS) / seconds[1]
     spread = ", ".join(f"{second:.1f}" for second in seconds)
-    row(f"preprocess, 2 workers (runs: {spread} s)", f"{rate:.0f} x real time", ">= 400 x", rate >= 400)
-    row("preprocess, peak memory of any process", f"{peak_mb:.0f} MB", "< 700 MB", peak_mb < 700)
-    growth = peak_mb - few.peak_mb
-    row("preprocess, memory from 500 to 2620 utterances", f"{growth:+.1f} MB", "flat (< 5 MB)", growth < 5)
+    print_row(f"preprocess, 2 workers (runs: {spread} s)", f"{rate:.0f} x real time", ">= 400 x", rate >= 400)
+    print_row("preprocess, peak memory of any process", f"{peak_mb:.0f} MB", "< 700 MB", peak_mb < 700)
+    growth_mb = peak_mb - few.peak_mb
+    what = f"preprocess, memory from 500 to {len(LENGTHS)} utterances"
+    print_row(what, f"{growth_mb:+.1f} MB", "flat (< 5 MB)", growth_mb < 5)
 
 
 def bench_postprocess(data: tuple[str, ...], cwd: Path) -> None:
-    """Random logits stand for the model's: decoding and scoring do not care."""
-    manifest = cwd / "pre_data/clean/bin_file.info"
+    """Speed of postprocess.py on random logits, which take as long to decode and to score as a model's."""
+    manifest = cwd / "pre_data/clean" / MANIFEST_NAME
     folder = cwd / "results"
     folder.mkdir(exist_ok=True)
-    inputs, references = read_manifest(manifest), read_utterances(manifest.with_name("utterances.tsv"))
-    results.begin(folder, "pyacl_infer.py", {}, inputs, references, resume=False)
+    inputs, references = read_manifest(manifest), read_utterances(manifest.with_name(UTTERANCES_NAME))
+    results.begin(folder, Run("pyacl_infer.py"), inputs, references, resume=False)
     generator = np.random.default_rng(0)
     with results.Store(folder, "bin") as store:
         for key, (entry,) in inputs.items():
-            logits = generator.standard_normal((1, frame_count(entry.shape[1]), 32), dtype=np.float32)
-            store(key, [logits], timing.Latency(1, 1))
-    done = script("postprocess.py", f"--bin_file_path={folder}", "--res_save_path=./t.txt", *data, cwd=cwd)
-    row(f"postprocess of {len(LENGTHS)} results", f"{done.seconds:.1f} s", "< 30 s", done.seconds < 30)
-    row("postprocess, peak memory", f"{done.peak_mb:.0f} MB", "-", True)
+            logits = generator.standard_normal((1, frame_count(entry.shape[1]), NUM_SYMBOLS), dtype=np.float32)
+            store(key, [logits], Latency(1, 1))
+    done = measure("postprocess.py", f"--bin_file_path={folder}", "--res_save_path=./t.txt", *data, cwd=cwd)
+    print_row(f"postprocess of {len(LENGTHS)} results", f"{done.seconds:.1f} s", "< 30 s", done.seconds < 30)
+    print_row("postprocess, peak memory", f"{done.peak_mb:.0f} MB")
 
 
 def bench_help(cwd: Path) -> None:
+    """How long a user waits for --help."""
     for name in SCRIPTS:
-        seconds = sorted(script(name, "--help", cwd=cwd).seconds for _ in range(5))[2]
-        row(f"{name} --help (median of 5)", f"{seconds:.2f} s", "< 1 s", seconds < 1)
+        seconds = sorted(measure(name, "--help", cwd=cwd).seconds for _ in range(5))[2]
+        print_row(f"{name} --help (median of 5)", f"{seconds:.2f} s", "< 1 s", seconds < 1)
 
 
 def bench_infer(model: Path, count: int, cwd: Path) -> None:
-    """The first `count` utterances through the base-size model."""
-    script("export_onnx.py", "--model_save_dir=./models", f"--model_name_or_path={model}", cwd=cwd)
-    lines = (cwd / "pre_data/clean/bin_file.info").read_text().splitlines(keepends=True)[:count]
+    """What pyacl_infer.py adds to the model's own time, on the first `count` utterances."""
+    measure("export_onnx.py", "--model_save_dir=./models", f"--model_name_or_path={model}", cwd=cwd)
     part = cwd / "part"
     part.mkdir(exist_ok=True)
-    (part / "bin_file.info").write_text("".join(lines))
-    utterances = (cwd / "pre_data/clean/utterances.tsv").read_text().splitlines(keepends=True)[:count]
-    (part / "utterances.tsv").write_text("".join(utterances))
-    whole = script(
+    for name in (MANIFEST_NAME, UTTERANCES_NAME):
+        lines = (cwd / "pre_data/clean" / name).read_text(encoding="utf-8").splitlines(keepends=True)
+        (part / name).write_text("".join(lines[:count]), encoding="utf-8")
+    whole = measure(
         "pyacl_infer.py",
-        "--model_path=./models/wav2vec2-base-960h.onnx",
-        "--input_info_file_path=./part/bin_file.info",
+        f"--model_path=./models/{model_name(MODEL_NAME)}",
+        f"--input_info_file_path=./part/{MANIFEST_NAME}",
         "--infer_res_save_path=./part_results",
         cwd=cwd,
     )
-    figures = timing.parse_figures((cwd / "part_results/infer_time.txt").read_text())
-    pure, wall = figures["average pure infer time(ms)"], figures["average infer time(ms)"]
-    share = 100 * (1 - pure / wall)
-    audio_s = sum(item.num_samples for item in read_utterances(part / "utterances.tsv").values()) / SAMPLE_RATE
-    row(f"pyacl_infer, own work per utterance ({count} utterances)", f"{share:.2f} %", "< 3 %", share < 3)
-    start_s = whole.seconds - count * wall / 1000
-    print(f"  {audio_s:.0f} s of audio, {pure:.0f} ms pure, {wall:.1f} ms wall each; start and end {start_s:.1f} s")
-    # The real set amortises start and end over 2620 utterances.
-    total = len(LENGTHS) * wall / 1000 + start_s
-    share = 100 * (1 - len(LENGTHS) * pure / 1000 / total)
-    row(f"pyacl_infer, start and end included, for {len(LENGTHS)}", f"{share:.2f} %", "< 3 %", share < 3)
+    figures = parse_figures((cwd / "part_results" / INFER_TIME_NAME).read_text(encoding="utf-8"))
+    pure_ms, wall_ms = figures["average pure infer time(ms)"], figures["average infer time(ms)"]
+    share = 100 * (1 - pure_ms / wall_ms)
+    print_row(f"pyacl_infer, time outside the model ({count} utterances)", f"{share:.2f} %", "< 3 %", share < 3)
+    start_s = whole.seconds - count * wall_ms / 1000
+    print(
+        f"  {figures['total audio(s)']:.0f} s of audio; per utterance {pure_ms:.0f} ms pure, {wall_ms:.1f} ms wall; "
+        f"start and end of the script {start_s:.1f} s"
+    )
+    # A run of the whole test-clean spreads the start and the end over all its utterances.
+    total_s = len(LENGTHS) * wall_ms / 1000 + start_s
+    share = 100 * (1 - len(LENGTHS) * pure_ms / 1000 / total_s)
+    what = f"the same with start and end, for {len(LENGTHS)} utterances"
+    print_row(what, f"{share:.2f} %", "< 3 %", share < 3)
 
 
-def main() -> int:
-    parser = cli.ArgumentParser(__doc__)
-    parser.add_argument("--work_dir", type=Path, required=True, help="where data and results are written, and kept")
-    parser.add_argument("--count", type=int, default=40, help="utterances through the base-size model")
-    args: argparse.Namespace = parser.parse_args()
-    cwd: Path = args.work_dir
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = new_parser(__doc__)
+    parser.add_argument("--count", type=cli.integer(1), default=40, metavar="N", help="utterances through the model")
+    args = parser.parse_args(argv)
+    cwd: Path = args.work_dir.resolve()
     cwd.mkdir(parents=True, exist_ok=True)
 
-    packages = ", ".join(f"{name} {version(name)}" for name in ("numpy", "soundfile", "onnxruntime", "jiwer"))
-    print(f"{cli.cpu_name()}, {cli.default_threads()} cores, load {os.getloadavg()[0]:.1f}")
-    print(f"Python {platform.python_version()}, {packages}")
-    print(f"synthetic test-clean: {len(LENGTHS)} utterances, {sum(LENGTHS) / SAMPLE_RATE / 3600:.2f} h\n")
+    print(*conditions("numpy", "soundfile", "onnxruntime", "jiwer"), sep="\n")
+    print(f"synthetic test-clean: {len(LENGTHS)} utterances, {hours(LENGTHS):.2f} h\n")
     tree = make_tree(cwd / "LibriSpeech")
     model = make_model(cwd / "model")
     data = ("--which_dataset=clean", f"--dataset_path={tree}", f"--model_name_or_path={model}")
@@ -214,4 +193,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    cli.run(lambda _argv: main())
+    cli.run(main)

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""How fast the suite is on this CPU, beside every engine that one would pick instead.
+"""How fast the suite is on this CPU, compared with every engine that a user might choose instead.
 
-Each engine has a process of its own, all threads, and a base-size model with random weights. In every round all take
-the same utterances in turn: noise, of lengths of LibriSpeech test-clean that no round before had. Below float32 the
-suite runs its padding-exact model on gears, which answers as on unpadded utterances and meets fewer lengths. WER is
-that of the demo's model and corpus in the same engine; half of the corpus calibrates int8. Prints a table; writes
-engines.json and engines.png.
+Each engine runs in its own process, on all threads, with the same base-size model of random weights. In every round all
+engines in turn infer the same utterances: noise with lengths of LibriSpeech test-clean that no earlier round had. In
+bfloat16 and int8 the suite runs its masked model on gears: the answers are those of unpadded utterances, and the model
+sees fewer lengths. The WER is that of the demo's model and corpus in the same engine; half of the corpus calibrates the
+int8 model. Prints a table; writes engines.json and engines.png.
 
     python test/bench/engines.py --work_dir=/tmp/bench
 """
@@ -16,42 +16,62 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import random
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from importlib.metadata import version
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from chain import LENGTHS, ROOT, make_model, memory_kb  # first: it puts the suite on the path
+from common import DEMO, DEMO_MODEL, LENGTHS, conditions, make_model, memory_kb, new_figure, new_parser, verdict
 
-from wav2vec2_eval import audio, cli, ctc, model_folder, results, scoring, timing
+from wav2vec2_eval import cli
+from wav2vec2_eval.engines.base import Engine
+from wav2vec2_eval.engines.choose import open_engine
+from wav2vec2_eval.engines.precision import PRECISIONS
+from wav2vec2_eval.errors import SuiteError
+from wav2vec2_eval.files.atomic import candidate, file_digest
+from wav2vec2_eval.files.names import INPUT
+from wav2vec2_eval.machine.cpu import default_threads
+from wav2vec2_eval.sources import model_folder
+from wav2vec2_eval.sources.choose import open_dataset
+from wav2vec2_eval.sources.model_input import model_input
+from wav2vec2_eval.speech.audio import SAMPLE_RATE
+from wav2vec2_eval.speech.ctc import greedy_decode
+from wav2vec2_eval.speech.latency import percentile
+from wav2vec2_eval.speech.padding import GEARS, masked_input, padded_length
+from wav2vec2_eval.speech.wer import total, word_errors
 
 PYTORCH = "PyTorch float32"
 PLAIN_BF16 = "OpenVINO bfloat16, default settings"
-# Figure -> (engine, peer, ratio of their speeds to reach).
-TARGETS = (
-    ("suite int8", PYTORCH, 3.7),
-    ("suite int8", PLAIN_BF16, 1.45),
-    ("suite bfloat16", PYTORCH, 2.8),
-    ("suite bfloat16", PLAIN_BF16, 1.15),
-    ("suite float32", PYTORCH, 1.25),
-)
-FIRST_SAMPLES = 80_000  # of the utterance whose result tells how long the start takes
-WARM_UP = 60  # utterances: as many gears as there are in a few minutes of a real run
-DEMO = ROOT / "test/demo"
+PACKAGES = ("torch", "transformers", "onnxruntime", "openvino", "nncf")
+FIRST_SAMPLES = 80_000  # length of the utterance that ends the measurement of a start
+WARM_UP = 60  # utterances; they have as many gears as a few minutes of a real run
 
-Waveforms = Sequence[np.ndarray]  # (T,) normalised
-Infer = Callable[[Waveforms], Iterator[tuple[Any, float]]]  # logits (F, V) or a text, and a latency in ms, of each
+
+class Target(NamedTuple):
+    """How many times as fast as its peer an engine must be."""
+
+    engine: str
+    peer: str
+    ratio: float
+
+
+TARGETS = (
+    Target("suite int8", PYTORCH, 3.7),
+    Target("suite int8", PLAIN_BF16, 1.45),
+    Target("suite bfloat16", PYTORCH, 2.8),
+    Target("suite bfloat16", PLAIN_BF16, 1.15),
+    Target("suite float32", PYTORCH, 1.25),
+)
 
 
 class Models(NamedTuple):
-    """The same weights in every form that an engine takes."""
+    """The same weights in every form that an engine reads."""
 
     folder: Path
     plain: Path
@@ -59,72 +79,82 @@ class Models(NamedTuple):
     int8: Path
 
 
+class Recognised(NamedTuple):
+    """One utterance through an engine."""
+
+    output: np.ndarray | str  # (F, V) logits, or the text
+    latency_ms: float
+
+
+Waveforms = Sequence[np.ndarray]  # (T,) normalised
+Infer = Callable[[Waveforms], Iterator[Recognised]]
+Open = Callable[[Models, int], Infer]  # models, threads -> how to infer
+
+
 def make_models(folder: Path, work: Path) -> Models:
-    """Export the model, once; without the proof, which test_*.py and export_onnx.py itself are for."""
+    """Export the model, unless that is done. Without the proof: the tests and export_onnx.py are responsible for it."""
     models = Models(folder, work / "plain.onnx", work / "masked.onnx", work / "masked-int8.onnx")
-    if models.int8.exists():
+    if models.int8.exists():  # written last
         return models
-    import export_onnx
-    from wav2vec2_eval import quantize
-    from wav2vec2_eval.pytorch import load_model
+    from wav2vec2_eval.export import graph, int8
+    from wav2vec2_eval.sources.pytorch_model import load_model
 
     work.mkdir(parents=True, exist_ok=True)
     model = load_model(str(folder), attention="eager")
-    export_onnx.fold_weight_norm(model)
-    for path, masked in ((models.plain, False), (models.masked, True)):
-        names = ["input", "attention_mask"] if masked else ["input"]
-        export_onnx.trace(export_onnx.wrap(model, masked), names, path)
-        export_onnx.remove_no_ops(path)
+    graph.fold_weight_norm(model)
+    graph.write_graph(model, models.plain, attention_mask=False)
+    graph.write_graph(model, models.masked, attention_mask=True)
     del model
-    waveforms = demo_waveforms()[::2] if folder == DEMO / "model" else noise(lengths_of(0, 16))
-    quantize.quantize(models.masked, models.int8, [masked_inputs(waveform) for waveform in waveforms])
+    waveforms = demo_waveforms()[::2] if folder == DEMO_MODEL else noise(lengths_of(0, 16))
+    with candidate(models.int8) as new:
+        int8.quantize(models.masked, new, [gear_input(waveform) for waveform in waveforms])
     return models
 
 
-def masked_inputs(waveform: np.ndarray) -> list[np.ndarray]:
-    """A waveform and its mask, padded to the gear."""
-    gear = audio.padded_length(len(waveform), audio.GEARS)
-    return [audio.pad(waveform, gear)[None], audio.pad(np.ones_like(waveform), gear)[None]]
+def gear_input(waveform: np.ndarray) -> list[np.ndarray]:
+    """The inputs of the masked model, padded to the gear of the waveform."""
+    return masked_input(waveform, padded_length(len(waveform), GEARS))
 
 
 def lengths_of(round_number: int, count: int) -> list[int]:
-    """Lengths of test-clean in samples, other ones for every round; round 0 is the warm-up, of WARM_UP utterances."""
+    """`count` lengths of test-clean in samples, different in every round.
+
+    Round 0 is the warm-up, of WARM_UP utterances. Raises SuiteError if test-clean has too few different lengths.
+    """
     different = list(dict.fromkeys(random.Random(0).sample(LENGTHS, len(LENGTHS))))
     start = WARM_UP + (round_number - 1) * count if round_number else 0
     if start + count > len(different):
-        sys.exit(f"expected at most {len(different) - WARM_UP} utterances in all rounds: there are no more lengths")
+        raise SuiteError(
+            f"expected at most {len(different) - WARM_UP} utterances in all rounds, because test-clean has no more "
+            f"different lengths; see --rounds and --count"
+        )
     return different[start : start + count]
 
 
-def noise(lengths: Sequence[int]) -> Waveforms:
+def noise(lengths: Sequence[int]) -> list[np.ndarray]:
+    """An utterance of noise for each length in samples, always the same."""
     return [np.random.default_rng(length).standard_normal(length, dtype=np.float32) for length in lengths]
 
 
-def demo_waveforms() -> Waveforms:
-    from wav2vec2_eval import librispeech
-
-    dataset = librispeech.open_dataset("clean", str(DEMO / "LibriSpeech"))
-    extractor = model_folder.feature_extractor(str(DEMO / "model"))
-    return [librispeech.model_input(dataset, index, extractor).samples[0] for index in range(len(dataset.ids))]
-
-
-# The engines: models, threads -> a function that infers waveforms. Each imports what it needs, since each is a process.
+def demo_waveforms() -> list[np.ndarray]:
+    """The demo's corpus, normalised and unpadded."""
+    dataset = open_dataset("clean", str(DEMO / "LibriSpeech"))
+    extractor = model_folder.feature_extractor(str(DEMO_MODEL))
+    return [model_input(dataset, index, extractor).samples[0] for index in range(len(dataset))]
 
 
-def open_pytorch(dtype: str) -> Callable[[Models, int], Infer]:
+# The engines. Each imports its own packages, because it runs in its own process; the end of the process closes it.
+
+
+def open_pytorch(precision: str) -> Open:
     def open_model(models: Models, threads: int) -> Infer:
         import torch
 
-        from wav2vec2_eval.pytorch import load_model
+        from wav2vec2_eval.engines.pytorch import PytorchEngine, open_device
+        from wav2vec2_eval.sources.pytorch_model import load_model
 
-        torch.set_num_threads(threads)
-        model = load_model(str(models.folder), dtype=getattr(torch, dtype))
-
-        def infer(waveform: np.ndarray) -> np.ndarray:
-            with torch.inference_mode():
-                return model(torch.from_numpy(waveform[None]).to(model.dtype)).logits[0].float().numpy()
-
-        return one_at_a_time(infer)
+        model = load_model(str(models.folder), dtype=getattr(torch, PRECISIONS[precision]))
+        return through(PytorchEngine(model, open_device("cpu"), precision, threads))
 
     return open_model
 
@@ -134,9 +164,14 @@ def open_pipeline(models: Models, threads: int) -> Infer:
     from transformers import pipeline
 
     torch.set_num_threads(threads)
-    recognize = pipeline("automatic-speech-recognition", model=str(models.folder), device="cpu")
-    # The waveform is normalised already, and the pipeline does it again.
-    return one_at_a_time(lambda waveform: recognize({"raw": waveform, "sampling_rate": audio.SAMPLE_RATE})["text"])
+    recognise = pipeline("automatic-speech-recognition", model=str(models.folder), device="cpu")
+
+    def infer_one(waveform: np.ndarray) -> str:
+        answer = recognise({"raw": waveform, "sampling_rate": SAMPLE_RATE})  # normalises the waveform a second time
+        text: str = answer["text"]  # type: ignore[call-overload]  # declared as a list, which is for several inputs
+        return text
+
+    return one_at_a_time(infer_one)
 
 
 def open_onnxruntime(models: Models, threads: int) -> Infer:
@@ -145,10 +180,10 @@ def open_onnxruntime(models: Models, threads: int) -> Infer:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(models.plain, options, providers=["CPUExecutionProvider"])
-    return one_at_a_time(lambda waveform: session.run(None, {"input": waveform[None]})[0][0])
+    return one_at_a_time(lambda waveform: session.run(None, {INPUT: waveform[None]})[0][0])
 
 
-def open_openvino(precision: str) -> Callable[[Models, int], Infer]:
+def open_openvino(precision: str) -> Open:
     def open_model(models: Models, threads: int) -> Infer:
         import openvino
 
@@ -159,36 +194,42 @@ def open_openvino(precision: str) -> Callable[[Models, int], Infer]:
     return open_model
 
 
-def open_suite(precision: str) -> Callable[[Models, int], Infer]:
+def open_suite(precision: str) -> Open:
     def open_model(models: Models, threads: int) -> Infer:
-        from wav2vec2_eval.engines import open_engine
-
         path = {"f32": models.plain, "bf16": models.masked, "int8": models.int8}[precision]
-        engine = open_engine(path, num_threads=threads, precision=precision)
-        to_inputs = masked_inputs if len(engine.inputs) == 2 else lambda waveform: [waveform[None]]
-
-        def infer(waveforms: Waveforms) -> Iterator[tuple[np.ndarray, float]]:
-            for result in engine.stream(map(to_inputs, waveforms)):
-                yield result.outputs[0][0], result.own_ms or result.pure_ns / 1e6
-
-        return infer
+        return through(open_engine(path, num_threads=threads, precision=precision))
 
     return open_model
 
 
-def one_at_a_time(infer_one: Callable[[np.ndarray], Any]) -> Infer:
-    def infer(waveforms: Waveforms) -> Iterator[tuple[Any, float]]:
-        for waveform in waveforms:
-            start = time.perf_counter()
-            output = infer_one(waveform)
-            yield output, 1000 * (time.perf_counter() - start)
+def through(engine: Engine) -> Infer:
+    """Infer through an engine of the suite."""
+    is_masked = len(engine.inputs) == 2
+
+    def infer(waveforms: Waveforms) -> Iterator[Recognised]:
+        utterances = (gear_input(waveform) if is_masked else [waveform[None]] for waveform in waveforms)
+        for result in engine.stream(utterances):
+            elapsed_ms = result.pure_ns / 1e6 if result.elapsed_ms is None else result.elapsed_ms
+            yield Recognised(result.outputs[0][0], elapsed_ms)
 
     return infer
 
 
-ENGINES: dict[str, Callable[[Models, int], Infer]] = {
-    PYTORCH: open_pytorch("float32"),
-    "PyTorch bfloat16": open_pytorch("bfloat16"),
+def one_at_a_time(infer_one: Callable[[np.ndarray], np.ndarray | str]) -> Infer:
+    """Infer through a function that takes one waveform."""
+
+    def infer(waveforms: Waveforms) -> Iterator[Recognised]:
+        for waveform in waveforms:
+            start = time.perf_counter()
+            output = infer_one(waveform)
+            yield Recognised(output, 1000 * (time.perf_counter() - start))
+
+    return infer
+
+
+ENGINES: dict[str, Open] = {
+    PYTORCH: open_pytorch("f32"),
+    "PyTorch bfloat16": open_pytorch("bf16"),
     "transformers pipeline float32": open_pipeline,
     "onnxruntime float32": open_onnxruntime,
     "OpenVINO float32, default settings": open_openvino("f32"),
@@ -199,137 +240,178 @@ ENGINES: dict[str, Callable[[Models, int], Infer]] = {
 }
 
 
-# Processes
+# The processes of the engines. They write JSON, a line for each answer.
+
+
+class Round(NamedTuple):
+    """What a worker measured in one round."""
+
+    seconds: float
+    latencies_ms: list[float]
+    peak_mb: float  # of the worker's process until now
+
+
+@dataclass(frozen=True)
+class Score:
+    """The demo in one engine."""
+
+    wer: float
+    transcripts: list[str]
 
 
 def serve(name: str, work: Path, threads: int) -> None:
-    """What a worker does: answers each line of JSON on stdin by one on stdout."""
-    models = make_models(work / "model", work / "models")
-    infer = ENGINES[name](models, threads)
+    """In the worker's process: open the engine, infer the first utterance, then answer each line of lengths."""
+    infer = ENGINES[name](make_models(work / "model", work / "models"), threads)
     list(infer([np.ones(FIRST_SAMPLES, np.float32)]))
-    answer({"ready": True})
+    answer({})
     for line in sys.stdin:
         waveforms = noise(json.loads(line))
         start = time.perf_counter()
-        latencies = [latency for _, latency in infer(waveforms)]
+        latencies_ms = [recognised.latency_ms for recognised in infer(waveforms)]
         seconds = time.perf_counter() - start
-        answer({"seconds": seconds, "latencies": latencies, "peak_mb": memory_kb(os.getpid()) / 1024})
-
-
-def answer(figures: dict[str, Any]) -> None:
-    print(json.dumps(figures), flush=True)
+        answer(Round(seconds, latencies_ms, memory_kb(os.getpid()) / 1024)._asdict())
 
 
 def score(name: str, work: Path, threads: int) -> None:
-    """The WER of the demo's model and corpus in one engine."""
-    digest = results.file_digest(DEMO / "model/model.safetensors")[:8]  # an older demo's exports stay apart
-    models = make_models(DEMO / "model", work / f"demo_models_{digest}")
-    from wav2vec2_eval import librispeech
+    """In a process of its own: answer with the Score of the engine."""
+    digest = file_digest(DEMO_MODEL / "model.safetensors")[:8]  # exports of an older demo are not used
+    models = make_models(DEMO_MODEL, work / f"demo_models_{digest}")
+    symbols = model_folder.symbols(str(DEMO_MODEL))
+    outputs = [recognised.output for recognised in ENGINES[name](models, threads)(demo_waveforms())]
+    texts = [each if isinstance(each, str) else greedy_decode(each, symbols) for each in outputs]
+    references = open_dataset("clean", str(DEMO / "LibriSpeech")).texts
+    answer(asdict(Score(total(word_errors(references, texts)).wer, texts)))
 
-    symbols = model_folder.symbols(str(DEMO / "model"))
-    outputs = [output for output, _ in ENGINES[name](models, threads)(demo_waveforms())]
-    texts = [each if isinstance(each, str) else ctc.greedy_decode(each, symbols) for each in outputs]
-    references = librispeech.open_dataset("clean", str(DEMO / "LibriSpeech")).texts
-    answer({"wer": scoring.corpus_errors(references, texts).wer, "texts": texts})
+
+def answer(figures: Mapping[str, object]) -> None:
+    print(json.dumps(figures), flush=True)
+
+
+def role_command(role: str, name: str, work: Path, threads: int) -> list[str]:
+    """The command of a process that serves or scores the engine `name`."""
+    return [sys.executable, __file__, f"--work_dir={work}", f"--threads={threads}", f"--{role}={name}"]
 
 
 class Worker:
-    """An engine in a process of its own."""
+    """An engine in its own process, ready to infer. Raises SuiteError when the process fails."""
 
     def __init__(self, name: str, work: Path, threads: int) -> None:
         self.name = name
-        command = [sys.executable, __file__, f"--work_dir={work}", f"--threads={threads}", f"--serve={name}"]
         start = time.perf_counter()
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen(
+            role_command("serve", name, work, threads), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert self._process.stdin and self._process.stdout, "both are pipes"
+        self._requests, self._answers = self._process.stdin, self._process.stdout
         self._read()
-        self.first_s = time.perf_counter() - start  # until the first result
+        self.first_s = time.perf_counter() - start  # from the start of the process to its first result
 
-    def run(self, lengths: Sequence[int]) -> dict[str, Any]:
-        """Infer utterances of these lengths: seconds, latencies in ms, peak memory so far in MB."""
-        self._process.stdin.write(json.dumps(list(lengths)) + "\n")
-        self._process.stdin.flush()
-        return self._read()
+    def run(self, lengths: Sequence[int]) -> Round:
+        """Infer utterances of these lengths in samples."""
+        self._requests.write(json.dumps(list(lengths)) + "\n")
+        self._requests.flush()
+        return Round(**json.loads(self._read()))
 
     def close(self) -> None:
-        self._process.stdin.close()
+        self._requests.close()
         self._process.wait()
 
-    def _read(self) -> dict[str, Any]:
-        while line := self._process.stdout.readline():
+    def _read(self) -> str:
+        """The next line of JSON; lines that a library prints are skipped."""
+        for line in self._answers:
             if line.startswith("{"):
-                return json.loads(line)
-        sys.exit(f"failed: {self.name}")
+                return line
+        raise SuiteError(f"{self.name}: its process failed")
 
 
 def time_start(name: str, work: Path, threads: int) -> float:
-    """Seconds from the start of a process to its first result, with files in memory, before others need that memory."""
+    """Seconds from the start of a process to its first result, with the model's files in memory.
+
+    To be called before the other workers exist, because they need that memory.
+    """
     times_s = []
-    for _ in range(4):  # the first makes what an engine keeps on disk
+    for _ in range(4):  # in the first, the engine writes its cache
         worker = Worker(name, work, threads)
         worker.close()
         times_s.append(worker.first_s)
     return median(times_s[1:])
 
 
-def conditions(threads: int) -> list[str]:
-    names = ("torch", "transformers", "onnxruntime", "openvino", "nncf")
-    packages = ", ".join(f"{name} {version(name)}" for name in names)
-    known = sorted({"avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8"} & cli.cpu_features())
-    return [
-        f"{cli.cpu_name()} ({' '.join(known)}), {threads} threads, load {os.getloadavg()[0]:.1f} at the start",
-        f"Python {platform.python_version()}, {packages}",
-    ]
+def demo_score(name: str, work: Path, threads: int) -> Score:
+    """Score the demo in a process of its own."""
+    done = subprocess.run(role_command("score", name, work, threads), stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        raise SuiteError(f"{name}: its process failed")
+    return Score(**json.loads(done.stdout.splitlines()[-1]))
 
 
-def measure(workers: Sequence[Worker], rounds: int, count: int) -> dict[str, dict[str, Any]]:
+# The measurement
+
+
+@dataclass(frozen=True)
+class Speed:
+    """All timed rounds of one engine."""
+
+    rtfx: float  # median of the rounds
+    rtfx_of_rounds: list[float]
+    p50_ms: float
+    p99_ms: float
+    peak_memory_mb: float
+
+
+@dataclass(frozen=True)
+class Figures:
+    """All figures of one engine."""
+
+    speed: Speed
+    first_result_s: float
+    demo: Score
+
+
+def measure(workers: Sequence[Worker], rounds: int, count: int) -> dict[str, Speed]:
     """All engines in turn on the same utterances, round by round."""
-    found: dict[str, dict[str, Any]] = {worker.name: {"seconds": [], "latencies": []} for worker in workers}
     audio_s = []
+    done: dict[str, list[Round]] = {worker.name: [] for worker in workers}
     for number in range(rounds + 1):
         lengths = lengths_of(number, count if number else WARM_UP)
+        audio_s.append(sum(lengths) / SAMPLE_RATE)
         for worker in workers if number % 2 else reversed(workers):
-            done = worker.run(lengths)
-            figures = found[worker.name]
-            figures["peak memory (MB)"] = done["peak_mb"]
-            if number:
-                figures["seconds"].append(done["seconds"])
-                figures["latencies"] += done["latencies"]
-        if number:
-            audio_s.append(sum(lengths) / audio.SAMPLE_RATE)
-    for figures in found.values():
-        figures["RTFx of each round"] = [length / taken for length, taken in zip(audio_s, figures.pop("seconds"))]
-        figures["RTFx"] = median(figures["RTFx of each round"])
-        latencies = figures.pop("latencies")
-        figures["p50 (ms)"], figures["p99 (ms)"] = (timing.percentile(latencies, percent) for percent in (50, 99))
-    return found
+            done[worker.name].append(worker.run(lengths))
+    return {name: summarise(audio_s, results) for name, results in done.items()}
 
 
-def ratio(found: dict[str, dict[str, Any]], name: str, peer: str) -> float:
-    """How many times as fast `name` is: the median over the rounds, in each of which both had the same work."""
-    rounds = zip(found[name]["RTFx of each round"], found[peer]["RTFx of each round"])
+def summarise(audio_s: Sequence[float], results: Sequence[Round]) -> Speed:
+    """The figures of one engine, with the duration of the speech of each round. The first round is the warm-up."""
+    rtfx = [duration_s / result.seconds for duration_s, result in zip(audio_s[1:], results[1:])]
+    latencies_ms = [latency for result in results[1:] for latency in result.latencies_ms]
+    p50_ms, p99_ms = (percentile(latencies_ms, percent) for percent in (50, 99))
+    return Speed(median(rtfx), rtfx, p50_ms, p99_ms, results[-1].peak_mb)
+
+
+def ratio(found: Mapping[str, Figures], name: str, peer: str) -> float:
+    """How many times as fast as `peer` the engine `name` is: the median over the rounds, which had the same work."""
+    rounds = zip(found[name].speed.rtfx_of_rounds, found[peer].speed.rtfx_of_rounds)
     return median(ours / theirs for ours, theirs in rounds)
 
 
-def table(found: dict[str, dict[str, Any]]) -> Iterator[str]:
-    names = ("RTFx", "p50 (ms)", "p99 (ms)", "first result (s)", "peak memory (MB)")
-    yield f"| engine | {' | '.join(names)} | WER, demo | x PyTorch | x OpenVINO bf16 |"
-    yield "| --- |" + " ---: |" * (len(names) + 3)
+def table(found: Mapping[str, Figures]) -> Iterator[str]:
+    """The lines of the result, as Markdown."""
+    titles = ["engine", "RTFx", "p50 (ms)", "p99 (ms)", "first result (s)", "peak memory (MB)", "WER, demo"]
+    yield f"| {' | '.join([*titles, 'x PyTorch', 'x OpenVINO bf16'])} |"
+    yield "| --- |" + " ---: |" * 8
     for name, figures in found.items():
-        values = [f"{figures[key]:.0f}" if key[0] == "p" else f"{figures[key]:.1f}" for key in names]
-        values.append(f"{100 * figures['WER, demo']:.2f} %")
+        speed = figures.speed
+        values = [f"{speed.rtfx:.1f}", f"{speed.p50_ms:.0f}", f"{speed.p99_ms:.0f}", f"{figures.first_result_s:.1f}"]
+        values += [f"{speed.peak_memory_mb:.0f}", f"{100 * figures.demo.wer:.2f} %"]
         values += [f"{ratio(found, name, peer):.2f}" for peer in (PYTORCH, PLAIN_BF16)]
         yield f"| {name} | {' | '.join(values)} |"
 
 
-def draw(found: dict[str, dict[str, Any]], title: str, path: Path) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    names = sorted(found, key=lambda name: found[name]["RTFx"])
-    values = [found[name]["RTFx"] for name in names]
-    figure, axes = pyplot.subplots(figsize=(8, 4), layout="constrained")
+def draw(found: Mapping[str, Figures], title: str, path: Path) -> None:
+    names = sorted(found, key=lambda name: found[name].speed.rtfx)
+    values = [found[name].speed.rtfx for name in names]
+    figure = new_figure(8, 4)
+    axes = figure.subplots()
     colours = ["tab:blue" if name.startswith("suite") else "0.7" for name in names]
     axes.bar_label(axes.barh(names, values, color=colours), fmt="%.1f", padding=3)
     axes.set(xlabel="RTFx: seconds of speech per second, median of the rounds", xlim=(0, 1.1 * max(values)))
@@ -338,52 +420,54 @@ def draw(found: dict[str, dict[str, Any]], title: str, path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
-def parse_args() -> argparse.Namespace:
-    parser = cli.ArgumentParser(__doc__)
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = new_parser(__doc__)
     option = parser.add_argument
-    option("--work_dir", type=Path, required=True, help="where models and results are written, and kept")
-    option("--count", type=cli.integer(2), default=20, metavar="N", help="utterances a round")
-    option("--rounds", type=cli.integer(1), default=7, metavar="N")
-    option("--threads", type=cli.integer(1), default=cli.default_threads(), metavar="N")
+    option("--count", type=cli.integer(2), default=20, metavar="N", help="utterances per round")
+    option("--rounds", type=cli.integer(1), default=7, metavar="N", help="timed rounds, after one to warm up")
+    option("--threads", type=cli.integer(1), default=default_threads(), metavar="N", help="CPU threads of each engine")
     option("--serve", choices=ENGINES, help=argparse.SUPPRESS)
     option("--score", choices=ENGINES, help=argparse.SUPPRESS)
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
-def main() -> int:
-    args = parse_args()
-    if args.serve or args.score:
-        (serve if args.serve else score)(args.serve or args.score, args.work_dir, args.threads)
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parse_args(argv)
+    work, threads = args.work_dir, args.threads
+    if args.serve:
+        serve(args.serve, work, threads)
         return 0
-    lengths_of(args.rounds, args.count)  # whether there are so many
-    work: Path = args.work_dir
-    header = conditions(args.threads)
+    if args.score:
+        score(args.score, work, threads)
+        return 0
+    lengths_of(args.rounds, args.count)  # raises SuiteError now if there are too few lengths
+    header = [
+        *conditions(*PACKAGES),
+        f"base-size model, {threads} threads; {args.rounds} rounds of {args.count} utterances, lengths of test-clean",
+    ]
     print(*header, sep="\n")
     make_models(make_model(work / "model"), work / "models")
-    starts_s = {name: time_start(name, work, args.threads) for name in ENGINES}
-    workers = [Worker(name, work, args.threads) for name in ENGINES]
-    found = measure(workers, args.rounds, args.count)
+    starts_s = {name: time_start(name, work, threads) for name in ENGINES}
+    workers = [Worker(name, work, threads) for name in ENGINES]
+    speeds = measure(workers, args.rounds, args.count)
     for worker in workers:
         worker.close()
-    for name, figures in found.items():
-        command = [sys.executable, __file__, f"--work_dir={work}", f"--threads={args.threads}", f"--score={name}"]
-        output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-        answer_of = json.loads(output.splitlines()[-1])
-        figures["WER, demo"], figures["transcripts"] = answer_of["wer"], answer_of["texts"]
-        figures["first result (s)"] = starts_s[name]
+    found = {name: Figures(speed, starts_s[name], demo_score(name, work, threads)) for name, speed in speeds.items()}
 
-    header.append(f"{args.rounds} rounds of {args.count} utterances with lengths of test-clean, base-size model")
-    print(header[-1], *table(found), sep="\n")
-    same = found["suite float32"]["transcripts"] == found[PYTORCH]["transcripts"]
+    print(*table(found), sep="\n")
+    same = found["suite float32"].demo.transcripts == found[PYTORCH].demo.transcripts
     print(f"\ndemo transcripts of suite float32 and PyTorch float32: {'equal' if same else 'DIFFERENT'}")
-    for name, peer, wanted in TARGETS:
-        reached = ratio(found, name, peer)
-        print(f"{name} / {peer}: {reached:.2f}, to reach {wanted}: {'reached' if reached >= wanted else 'NOT REACHED'}")
-    (work / "engines.json").write_text(json.dumps({"conditions": header, "engines": found}, indent=2) + "\n")
-    draw(found, header[0] + "\n" + header[-1], work / "engines.png")
+    for target in TARGETS:
+        reached = ratio(found, target.engine, target.peer)
+        print(
+            f"{target.engine} / {target.peer}: {reached:.2f}, target {target.ratio}: {verdict(reached >= target.ratio)}"
+        )
+    document = {"conditions": header, "engines": {name: asdict(figures) for name, figures in found.items()}}
+    (work / "engines.json").write_text(json.dumps(document, indent=2) + "\n")
+    draw(found, f"{header[0]}\n{header[-1]}", work / "engines.png")
     print(f"written: {work / 'engines.json'}, {work / 'engines.png'}")
     return 0
 
 
 if __name__ == "__main__":
-    cli.run(lambda _argv: main())
+    cli.run(main)

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""How the cost grows with the work: speed and memory for utterances of 1 to 35 s, on one thread and on all.
+"""How speed and memory grow with the work: utterances of 1 to 35 s, on one thread and on all threads.
 
-The engines and models are those of engines.py, each in a process of its own for each number of threads; memory is the
-peak of the process after the utterances of that length and all shorter ones. Prints a table; writes scaling.json and
-scaling.png.
+The engines and models are those of engines.py. Each engine runs in its own process for each number of threads. The
+memory is the peak of that process after the utterances of this length and of all shorter ones. Prints a table; writes
+scaling.json and scaling.png.
 
     python test/bench/scaling.py --work_dir=/tmp/bench
 """
@@ -12,16 +12,17 @@ scaling.png.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from chain import make_model  # first: it puts the suite on the path
-from engines import PYTORCH, Worker, conditions, make_models
+from common import conditions, make_model, new_figure, new_parser
+from engines import PACKAGES, PYTORCH, Round, Worker, make_models
 
 from wav2vec2_eval import cli
-from wav2vec2_eval.audio import SAMPLE_RATE
+from wav2vec2_eval.machine.cpu import default_threads
+from wav2vec2_eval.speech.audio import SAMPLE_RATE
 
 NAMES = (PYTORCH, "suite float32", "suite bfloat16", "suite int8")
 SECONDS = (1, 5, 15, 34.9)  # the last gear holds 35.0 s
@@ -29,6 +30,8 @@ AUDIO_S = 60  # of each length in a round
 
 
 class Point(NamedTuple):
+    """One engine, number of threads and length of utterance."""
+
     engine: str
     threads: int
     utterance_s: float
@@ -37,30 +40,26 @@ class Point(NamedTuple):
 
 
 def measure(work: Path, rounds: int, thread_counts: list[int]) -> Iterator[Point]:
-    """The shortest first; the engines in turn within each round."""
+    """Short utterances first; within each round, the engines in turn."""
     for threads in thread_counts:
         workers = [Worker(name, work, threads) for name in NAMES]
         for seconds in SECONDS:
             lengths = [round(seconds * SAMPLE_RATE)] * max(2, round(AUDIO_S / seconds))
-            found = {name: [] for name in NAMES}
+            found: dict[str, list[Round]] = {name: [] for name in NAMES}
             for number in range(rounds + 1):
                 for worker in workers if number % 2 else reversed(workers):
                     found[worker.name].append(worker.run(lengths))
             for name, results in found.items():
-                taken = median(result["seconds"] for result in results[1:])  # the first warms up
-                rtfx = sum(lengths) / SAMPLE_RATE / taken
-                yield Point(name, threads, seconds, rtfx, results[-1]["peak_mb"])
+                taken_s = median(result.seconds for result in results[1:])  # the first round is the warm-up
+                rtfx = sum(lengths) / SAMPLE_RATE / taken_s
+                yield Point(name, threads, seconds, rtfx, results[-1].peak_mb)
         for worker in workers:
             worker.close()
 
 
 def draw(points: list[Point], title: str, path: Path) -> None:
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, (speed, memory) = pyplot.subplots(1, 2, figsize=(11, 4), layout="constrained")
+    figure = new_figure(11, 4)
+    speed, memory = figure.subplots(1, 2)
     most = max(point.threads for point in points)
     for name, colour in zip(NAMES, ("0.5", "tab:green", "tab:blue", "tab:red")):
         for threads in sorted({point.threads for point in points}):
@@ -79,18 +78,23 @@ def draw(points: list[Point], title: str, path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def main() -> int:
-    parser = cli.ArgumentParser(__doc__)
-    parser.add_argument("--work_dir", type=Path, required=True, help="where models and results are written, and kept")
-    parser.add_argument("--rounds", type=cli.integer(1), default=3, metavar="N")
-    args = parser.parse_args()
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = new_parser(__doc__)
+    parser.add_argument(
+        "--rounds",
+        type=cli.integer(1),
+        default=3,
+        metavar="N",
+        help="timed rounds of each length, after one to warm up",
+    )
+    args = parser.parse_args(argv)
     work: Path = args.work_dir
-    make_models(make_model(work / "model"), work / "models")
-    header = conditions(cli.default_threads())
+    header = conditions(*PACKAGES)
     print(*header, sep="\n")
-    for name in NAMES:  # once, for what an engine keeps on disk
-        Worker(name, work, cli.default_threads()).close()
-    points = list(measure(work, args.rounds, sorted({1, cli.default_threads()})))
+    make_models(make_model(work / "model"), work / "models")
+    for name in NAMES:  # each engine writes its cache now
+        Worker(name, work, default_threads()).close()
+    points = list(measure(work, args.rounds, sorted({1, default_threads()})))
     print("| engine | threads | utterance (s) | RTFx | peak memory (MB) |\n| --- | ---: | ---: | ---: | ---: |")
     for point in points:
         print(f"| {point.engine} | {point.threads} | {point.utterance_s} | {point.rtfx:.1f} | {point.peak_mb:.0f} |")
@@ -102,4 +106,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    cli.run(lambda _argv: main())
+    cli.run(main)

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Make the demo from nothing: a small spoken corpus, and a small CTC model that recognises it.
 
-espeak-ng speaks the sentences of demo_text.ini. The corpus goes to LibriSpeech/test-clean in LibriSpeech's
-layout, the model to model/ with the files that the hub would hold. The demo runs without making them again.
-Figures, and how the stored model was trained: README.md beside this file.
+espeak-ng speaks the sentences of demo_text.ini. The corpus is written to LibriSpeech/test-clean in LibriSpeech's
+layout, and the model to model/ with the same files as a model on the hub. Both are stored in the repository, so the
+demo runs without this script. README.md beside this file has the figures, and how the stored model was trained.
 
     apt-get install espeak-ng
     python make_demo.py corpus              # LibriSpeech/: 52 utterances, seconds
     python make_demo.py speech --hours=36   # cache/: the training speech, 4 GB, ten minutes on two cores
-    python make_demo.py train --minutes=90  # model/: the best so far; two cores, 0.3 s a step
+    python make_demo.py train --minutes=90  # model/: the best model so far; two cores, 0.3 s per step
     python make_demo.py score               # WER of model/ on the corpus, unpadded and padded
     python make_demo.py speak "the little boy found my letter" --speaker=9001  # one more utterance
 """
@@ -39,6 +39,7 @@ import jiwer
 import numpy as np
 import soundfile
 import torch
+from torch.multiprocessing.spawn import spawn
 from transformers import Wav2Vec2Config, Wav2Vec2ForCTC, Wav2Vec2Processor
 
 HERE = Path(__file__).resolve().parent
@@ -47,10 +48,10 @@ SEED = 960
 log = logging.getLogger("make_demo")
 
 SAMPLE_RATE = 16_000  # Hz
-ESPEAK_RATE = 22_050  # Hz, what espeak-ng writes
+ESPEAK_RATE = 22_050  # Hz, of espeak-ng's output
 WAV_HEADER = 44  # bytes before the samples
 GEAR_STEP = 10_000  # samples; deployed models take waveforms padded to a multiple of it
-CHAPTERS = (9, 10)  # of every speaker; two lengths, so that sorting by text instead of by number shows
+CHAPTERS = (9, 10)  # of every speaker; one digit and two, so that sorting them as text gives a wrong order
 
 # base-960h's symbols in id order; <pad> is the CTC blank, | the word delimiter.
 SYMBOLS = ("<pad>", "<s>", "</s>", "<unk>", *"|ETAONIHSRDLUMWCFGYPBVK'XJQZ")
@@ -85,26 +86,26 @@ HUB_FILES = {
 
 # Training text and speech.
 MAX_WORDS = 36  # about 15 s
-RANDOM_WORDS = 0.2  # share of utterances without grammar, so that each word stands on its own too
+RANDOM_WORDS = 0.2  # share of utterances without grammar, so that the model learns each word without its context
 SPEEDS = (120, 200)  # words per minute
 PITCHES = (20, 75)  # of espeak-ng's 0 to 99
 CLIPS_AT_ONCE = 500
 
 # Training.
-WORKERS = 2  # processes; two with a core each are faster than one with two cores
-BATCH_SECONDS = 15  # each
+WORKERS = 2  # processes; two processes with one core each are faster than one process with two cores
+BATCH_SECONDS = 15  # of speech in one batch of one worker
 WARM_UP = 0.05  # share of the training
-SPEED_FACTORS = (0.95, 1.05)  # what `distort` does
+SPEED_FACTORS = (0.95, 1.05)  # for `distort`, as are the next two
 TILTS = (-0.4, 0.4)
 NOISE_RATIOS = (20, 45)  # dB, of speech to noise
-PADDED_BATCHES = 0.7  # share of the batches with zeros behind the longest utterance too
+PADDED_BATCHES = 0.7  # share of the batches in which the longest utterance, too, is padded with zeros
 STEPS_PER_LOG = 100
 STEPS_PER_VALIDATION = 1000
 VALIDATION_CLIPS = 150
 
 
 class Speaker(NamedTuple):
-    """A way to speak; `accent` and `variant` are espeak-ng's names."""
+    """A voice; `accent` and `variant` are espeak-ng's names."""
 
     accent: str
     variant: str
@@ -114,7 +115,7 @@ class Speaker(NamedTuple):
 
 
 class DemoText(NamedTuple):
-    """What demo_text.ini says."""
+    """The content of demo_text.ini."""
 
     accents: list[str]
     variants: dict[str, list[str]]  # of "training" and of "validation"
@@ -124,22 +125,22 @@ class DemoText(NamedTuple):
 
     @property
     def vocabulary(self) -> list[str]:
-        """Every word that the rules can say."""
+        """Every word that the rules can produce."""
         words = " ".join(itertools.chain.from_iterable(self.rules.values())).split()
         return sorted(set(words) - set(self.rules))
 
     def is_heard(self, speaker: int) -> bool:
-        """Whether training hears the speaker's variant."""
+        """Whether the training speech has the speaker's variant."""
         return self.speakers[speaker].variant in self.variants["training"]
 
 
 class Schedule(NamedTuple):
-    """How `train` runs; it ends with the last step or the last minute, whichever comes first."""
+    """How `train` runs. It ends after the last step or the last minute, whichever comes first."""
 
     steps: int
     minutes: float
     peak_learning_rate: float
-    resume: bool  # start from the model that is there, instead of from nothing
+    resume: bool  # start from the stored model instead of random weights
 
 
 class Clip(NamedTuple):
@@ -164,10 +165,16 @@ class Utterance(NamedTuple):
 # Text
 
 
+class CaseSensitiveParser(configparser.ConfigParser):
+    """A ConfigParser that does not change the names of options to lower case."""
+
+    def optionxform(self, optionstr: str) -> str:
+        return optionstr
+
+
 def read_text(path: Path = TEXT_PATH) -> DemoText:
     """Read the voices, the grammar and the sentences."""
-    parser = configparser.ConfigParser(delimiters=("=",), interpolation=None)
-    parser.optionxform = str  # names are case-sensitive
+    parser = CaseSensitiveParser(delimiters=("=",), interpolation=None)
     parser.read_string(path.read_text(encoding="utf-8"))
     voices = {name: value.split() for name, value in parser["voices"].items()}
     speakers = {}
@@ -181,12 +188,12 @@ def read_text(path: Path = TEXT_PATH) -> DemoText:
 
 
 def expand(phrase: str, rules: dict[str, list[str]], rng: random.Random) -> str:
-    """Replace each name in the phrase by one of its alternatives, until only words are left."""
+    """Replace each name of a rule in the phrase by one of its alternatives, until only words are left."""
     return " ".join(expand(rng.choice(rules[word]), rules, rng) if word in rules else word for word in phrase.split())
 
 
 def training_sentence(text: DemoText, rng: random.Random) -> str:
-    """One sentence of the grammar or one string of random words; never a sentence of the corpus."""
+    """A sentence of the grammar, or a string of random words; never a sentence of the corpus."""
     corpus = set(itertools.chain.from_iterable(text.corpus.values()))
     while True:
         if rng.random() < RANDOM_WORDS:
@@ -204,22 +211,24 @@ def resample(samples: np.ndarray, from_rate: int, to_rate: int) -> np.ndarray:
     """Change the sample rate by cutting the spectrum: (T,) -> (T * to_rate / from_rate,) float32."""
     length = len(samples) * to_rate // from_rate
     spectrum = np.fft.rfft(samples)[: length // 2 + 1]
-    return (np.fft.irfft(spectrum, length) * (length / len(samples))).astype(np.float32)
+    resampled: np.ndarray = np.fft.irfft(spectrum, length) * (length / len(samples))
+    return resampled.astype(np.float32)
 
 
 def speak(sentence: str, speaker: Speaker) -> np.ndarray:
-    """Have espeak-ng speak: (T,) float32 at 16 kHz in [-1, 1), at espeak-ng's own level, without noise."""
+    """Speech of espeak-ng: (T,) float32 at 16 kHz in [-1, 1), at espeak-ng's own level, without noise."""
     command = ["espeak-ng", "-v", f"{speaker.accent}+{speaker.variant}", "-s", str(speaker.words_per_minute)]
     command += ["-p", str(speaker.pitch), "--stdout", "--", sentence]
     wav = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
-    # The header written to a pipe holds no true length, so that the samples are taken as they come.
+    # The length in the header is wrong when espeak-ng writes to a pipe, so everything after the header is read.
     samples = np.frombuffer(wav, dtype="<i2", offset=WAV_HEADER) / np.float32(32768)
     return resample(samples, ESPEAK_RATE, SAMPLE_RATE)
 
 
 def to_int16(samples: np.ndarray) -> np.ndarray:
     """(T,) float32 in [-1, 1) -> (T,) int16."""
-    return np.clip(np.rint(samples * 32768), -32768, 32767).astype(np.int16)
+    scaled: np.ndarray = np.clip(np.rint(samples * 32768), -32768, 32767)
+    return scaled.astype(np.int16)
 
 
 def record(sentence: str, speaker: Speaker, rng: np.random.Generator) -> np.ndarray:
@@ -231,7 +240,7 @@ def record(sentence: str, speaker: Speaker, rng: np.random.Generator) -> np.ndar
 
 
 def make_clip(text: DemoText, part: str, index: int) -> Clip:
-    """Utterance number `index` of the speech for "training" or "validation": always the same one."""
+    """Utterance number `index` of the speech for "training" or "validation"; the same in every call."""
     rng = random.Random(f"{SEED} {part} {index}")
     sentence = training_sentence(text, rng)
     accent, variant = rng.choice(text.accents), rng.choice(text.variants[part])
@@ -242,7 +251,8 @@ def make_clip(text: DemoText, part: str, index: int) -> Clip:
 def make_speech(text: DemoText, part: str, hours: float, folder: Path) -> None:
     """Write at least `hours` of speech.
 
-    {part}.i16 holds the samples, end to end; {part}.tsv a line for each utterance: samples, sentence.
+    {part}.i16 has the samples of all utterances in a row; {part}.tsv has a line for each utterance: the number of its
+    samples, and its sentence.
     """
     folder.mkdir(parents=True, exist_ok=True)
     lines: list[str] = []
@@ -259,7 +269,7 @@ def make_speech(text: DemoText, part: str, hours: float, folder: Path) -> None:
 
 
 def read_speech(part: str, folder: Path) -> list[Clip]:
-    """Open what `make_speech` wrote; the samples stay on disk until they are used."""
+    """Open the files of `make_speech`; the samples stay on disk until they are used."""
     samples = np.memmap(folder / f"{part}.i16", dtype=np.int16, mode="r")
     clips, start = [], 0
     for line in (folder / f"{part}.tsv").read_text(encoding="utf-8").splitlines():
@@ -274,7 +284,7 @@ def read_speech(part: str, folder: Path) -> list[Clip]:
 
 
 def add_utterance(sentence: str, number: int, speaker: Speaker, chapter: int, tree: Path) -> Utterance:
-    """Speak one sentence into a LibriSpeech tree, after the utterances that the chapter already has."""
+    """Speak one sentence into a LibriSpeech tree, as the next utterance of the chapter."""
     folder = tree / str(number) / str(chapter)
     folder.mkdir(parents=True, exist_ok=True)
     transcript = folder / f"{number}-{chapter}.trans.txt"
@@ -289,7 +299,7 @@ def add_utterance(sentence: str, number: int, speaker: Speaker, chapter: int, tr
 
 
 def make_corpus(text: DemoText, folder: Path) -> None:
-    """Write `folder`/test-clean, and `folder`/SPEAKERS.TXT, in place of what was there."""
+    """Write test-clean and SPEAKERS.TXT to `folder`, replacing its earlier content."""
     new = folder.with_name(f"{folder.name}.new")
     shutil.rmtree(new, ignore_errors=True)
     table = ["; SPEAKER | SUBSET | ACCENT | VARIANT | WORDS PER MINUTE | PITCH | LEVEL IN DB | IN TRAINING\n"]
@@ -314,7 +324,7 @@ def read_corpus(tree: Path) -> list[Utterance]:
 
 
 def replace_folder(new: Path, old: Path) -> None:
-    """Put the folder `new` in the place of `old`, so that `old` is never half written."""
+    """Rename the folder `new` to `old`, replacing it, so that `old` is never half written."""
     aside = old.with_name(f"{old.name}.old")
     shutil.rmtree(aside, ignore_errors=True)
     if old.exists():
@@ -327,7 +337,7 @@ def replace_folder(new: Path, old: Path) -> None:
 
 
 def model_config() -> Wav2Vec2Config:
-    """A narrow base-960h: the same layers, kernels and strides, so the same frames; 2.1 million parameters.
+    """A narrow base-960h of 2.1 million parameters. Its kernels and strides, and so its frames, are those of base-960h.
 
     The first convolutions run at 3200 and 1600 Hz and would take most of the time, so they are the narrowest.
     """
@@ -346,7 +356,7 @@ def model_config() -> Wav2Vec2Config:
         intermediate_size=768,
         num_conv_pos_embeddings=64,
         num_conv_pos_embedding_groups=16,
-        # The speech itself is varied, and there is plenty of it: no dropout, no masking.
+        # No dropout and no masking, because the speech itself is varied, and there is much of it.
         feat_proj_dropout=0.0,
         hidden_dropout=0.0,
         attention_dropout=0.0,
@@ -359,9 +369,9 @@ def model_config() -> Wav2Vec2Config:
 
 
 def save_model(model: Wav2Vec2ForCTC, folder: Path) -> None:
-    """Write the files that the hub holds for a model: float16 weights, to be loaded as float32."""
+    """Write the files that a model on the hub has, with float16 weights that are loaded as float32."""
     copy.deepcopy(model).half().save_pretrained(folder)
-    (folder / "model.safetensors").chmod(0o644)  # it is written for its owner only
+    (folder / "model.safetensors").chmod(0o644)  # save_pretrained lets only the owner read it
     config_path = folder / "config.json"
     config = json.loads(config_path.read_text(encoding="utf-8"))
     config["dtype"] = "float32"
@@ -371,7 +381,7 @@ def save_model(model: Wav2Vec2ForCTC, folder: Path) -> None:
 
 
 class Recognizer:
-    """A stored model, run in float32, one utterance at a time, with greedy decoding."""
+    """A stored model in float32, with greedy decoding. Called with one utterance at a time."""
 
     def __init__(self, folder: Path) -> None:
         self.model = Wav2Vec2ForCTC.from_pretrained(folder, local_files_only=True, dtype=torch.float32).eval()
@@ -386,8 +396,8 @@ class Recognizer:
         waveform = features.input_values  # (1, T)
         if padded:
             waveform = torch.nn.functional.pad(waveform, (0, -waveform.shape[1] % GEAR_STEP))
-        ids = self.model(waveform).logits[0].argmax(dim=-1).tolist()  # F of them
-        # Repeats first, blanks second: a blank between them is what keeps the two L's of HELLO apart.
+        ids = self.model(waveform).logits[0].argmax(dim=-1).tolist()  # one for each frame
+        # Repeats are merged before blanks are dropped: a blank separates the two L's of HELLO.
         merged = [index for index, _ in itertools.groupby(ids)]
         return "".join(self.symbols[index] for index in merged if index != BLANK).replace("|", " ").strip()
 
@@ -405,7 +415,8 @@ def distort(samples: np.ndarray, speed: float, rng: np.random.Generator) -> np.n
     signal[1:] += rng.uniform(*TILTS) * signal[:-1]  # darker or brighter
     noise = signal.std() * 10 ** (-rng.uniform(*NOISE_RATIOS) / 20)
     signal += noise * rng.standard_normal(len(signal), dtype=np.float32)
-    return (signal - signal.mean()) / math.sqrt(signal.var() + 1e-7)
+    normalised: np.ndarray = (signal - signal.mean()) / math.sqrt(signal.var() + 1e-7)
+    return normalised
 
 
 def symbol_ids(sentence: str) -> torch.Tensor:
@@ -416,8 +427,8 @@ def symbol_ids(sentence: str) -> torch.Tensor:
 def make_batch(clips: Sequence[Clip], rng: np.random.Generator) -> tuple[torch.Tensor, list[torch.Tensor]]:
     """Distorted waveforms (B, T) float32, and the symbols of each.
 
-    Zeros may follow the longest too, so that the model learns to live with padding: the statistics of its
-    GroupNorm run over the whole waveform.
+    In some batches the longest waveform, too, is padded with zeros, so that the model learns to recognise padded
+    speech: its GroupNorm computes mean and variance over the whole waveform.
     """
     speed = rng.uniform(*SPEED_FACTORS)
     waveforms = [distort(clip.samples, speed, rng) for clip in clips]
@@ -430,7 +441,7 @@ def make_batch(clips: Sequence[Clip], rng: np.random.Generator) -> tuple[torch.T
 
 
 def endless_batches(clips: Sequence[Clip], rng: np.random.Generator) -> Iterator[Sequence[Clip]]:
-    """Group clips of about equal length into BATCH_SECONDS; give the groups in ever new order."""
+    """Group clips of similar length into batches of BATCH_SECONDS; yield the batches without end, in random order."""
     groups: list[list[Clip]] = [[]]
     for clip in sorted(clips, key=lambda clip: len(clip.samples)):
         if (len(groups[-1]) + 1) * len(clip.samples) > BATCH_SECONDS * SAMPLE_RATE:
@@ -442,7 +453,7 @@ def endless_batches(clips: Sequence[Clip], rng: np.random.Generator) -> Iterator
 
 
 def ctc_loss(logits: torch.Tensor, targets: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Nats per symbol of the targets; logits (B, F, 32)."""
+    """The loss in nats per symbol of `targets`; `logits` are (B, F, 32)."""
     log_probs = logits.float().log_softmax(dim=-1).transpose(0, 1)  # (F, B, 32)
     frames = torch.full((len(targets),), len(log_probs))
     lengths = torch.tensor([len(target) for target in targets])
@@ -461,7 +472,7 @@ def validate(folder: Path, clips: Sequence[Clip]) -> tuple[float, float]:
 
 
 def one_cycle(progress: float) -> float:
-    """The share of the peak learning rate: linear up, then linear down to nothing; `progress` from 0 to 1."""
+    """The share of the peak learning rate at `progress` from 0 to 1: it rises linearly, then falls linearly to 0."""
     return max(0.0, min(progress / WARM_UP, (1 - progress) / (1 - WARM_UP)))
 
 
@@ -471,19 +482,19 @@ def train_step(
     waveforms: torch.Tensor,
     targets: list[torch.Tensor],
 ) -> float:
-    """One step of gradient descent, together with the other workers; returns the loss in nats per symbol."""
+    """One step of gradient descent, synchronised with the other workers; returns the loss in nats per symbol."""
     with torch.autocast("cpu", torch.bfloat16):
         logits = model(waveforms).logits  # (B, F, 32)
     loss = ctc_loss(logits, targets)
     optimizer.zero_grad()
-    loss.backward()  # averages the gradients over the workers
+    torch.autograd.backward(loss)  # averages the gradients over the workers
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
     return loss.item()
 
 
 def train_worker(rank: int, meeting_point: Path, cache: Path, folder: Path, schedule: Schedule) -> None:
-    """What each worker of `train` does. The first one also keeps the time, validates and saves."""
+    """The work of one process of `train`. The process of rank 0 also decides when to end, validates and saves."""
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", init_method=meeting_point.as_uri(), rank=rank, world_size=WORKERS)
     if rank == 0:
@@ -531,10 +542,10 @@ def train_worker(rank: int, meeting_point: Path, cache: Path, folder: Path, sche
 
 
 def train(cache: Path, folder: Path, schedule: Schedule) -> None:
-    """Train on the speech in `cache`; leave the best model of all validations in `folder`."""
+    """Train on the speech in `cache`; write the model with the best validation to `folder`."""
     with tempfile.TemporaryDirectory() as temporary:
         settings = (Path(temporary) / "meeting_point", cache, folder, schedule)
-        torch.multiprocessing.spawn(train_worker, settings, nprocs=WORKERS)
+        spawn(train_worker, settings, nprocs=WORKERS)  # type: ignore[no-untyped-call]  # torch has no types here
     shutil.rmtree(folder.with_name(f"{folder.name}.new"), ignore_errors=True)
 
 
@@ -562,7 +573,7 @@ def score(folder: Path, tree: Path, text: DemoText) -> None:
 
 
 def add_sentence(sentence: str, speaker: int, text: DemoText, tree: Path, folder: Path) -> None:
-    """Speak a new sentence into the corpus, and print what the model hears."""
+    """Speak a new sentence into the corpus, and print the model's transcript of it."""
     utterance = add_utterance(sentence, speaker, text.speakers[speaker], CHAPTERS[-1], tree)
     print(f"written: {utterance.path}")
     print(f"reference:  {utterance.text}")
@@ -585,16 +596,16 @@ def spoken_sentence(argument: str) -> str:
 def parse_args(argv: Sequence[str]) -> argparse.Namespace:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
-    parser.add_argument("--folder", type=Path, default=HERE, help="holds LibriSpeech/, model/ and cache/")
+    parser.add_argument("--folder", type=Path, default=HERE, help="the folder of LibriSpeech/, model/ and cache/")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("corpus", help="speak the corpus")
-    speech = commands.add_parser("speech", help="speak what the training needs")
-    speech.add_argument("--hours", type=float, default=36.0)
+    speech = commands.add_parser("speech", help="speak the utterances for training and validation")
+    speech.add_argument("--hours", type=float, default=36.0, help="of speech for training")
     training = commands.add_parser("train", help="train the model on the speech")
-    training.add_argument("--steps", type=int, default=24_000)
-    training.add_argument("--minutes", type=float, default=math.inf, help="end by then at the latest")
+    training.add_argument("--steps", type=int, default=24_000, help="end after this many steps at the latest")
+    training.add_argument("--minutes", type=float, default=math.inf, help="end after this time at the latest")
     training.add_argument("--peak_learning_rate", type=float, default=1.5e-3)
-    training.add_argument("--resume", action="store_true", help="go on from the model that is there")
+    training.add_argument("--resume", action="store_true", help="start from the stored model instead of random weights")
     commands.add_parser("score", help="WER of the model on the corpus")
     sentence = commands.add_parser("speak", help="add one sentence to the corpus")
     sentence.add_argument("sentence", type=spoken_sentence)

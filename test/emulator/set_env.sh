@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: Apache-2.0
-# Sourced, as a CANN installation's own file is: puts the emulated atc, npu-smi and acl in front of any script.
+# Source this file like the set_env.sh of a CANN installation: scripts then find the emulated atc, npu-smi and acl.
 ASCEND_TOOLKIT_HOME=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 export ASCEND_TOOLKIT_HOME
 export ASCEND_HOME_PATH="$ASCEND_TOOLKIT_HOME"

@@ -46,7 +46,7 @@ class Result(NamedTuple):
 
 
 class Conditions(NamedTuple):
-    """What a reader of an engine's figures must know. None: the engine has no such setting."""
+    """The conditions of an engine's figures. None: the engine has no such setting."""
 
     engine: str  # with its version
     device: str
@@ -85,9 +85,9 @@ class Engine(ABC):
                 raise
 
     def check_dtypes(self, dtypes: Sequence[np.dtype]) -> None:
-        """Raise SuiteError unless `dtypes` are those of the model's inputs.
+        """Raise SuiteError unless `dtypes` fit the model's inputs.
 
-        A float file also fits a float input of another width, to which it is converted when it is read.
+        A file of floats also fits a float input of another width; it is converted when it is read.
         """
         same = [spec.dtype == dtype or spec.dtype.kind == dtype.kind == "f" for spec, dtype in zip(self.inputs, dtypes)]
         if len(self.inputs) != len(dtypes) or not all(same):
@@ -137,5 +137,5 @@ def check_precision(model_path: Path, asked: str, stored: str | None) -> None:
 
 
 def unusable(model_path: Path, error: Exception) -> SuiteError:
-    """What a user is told of a model that an engine's library refuses."""
+    """The error for a model that an engine's library refuses."""
     return SuiteError(f"{model_path}: cannot be loaded ({one_line(error, 200)}); export it again with export_onnx.py")

@@ -17,7 +17,7 @@ Batch = Sequence[Arrays]
 
 
 def is_masked(inputs: Sequence[TensorSpec]) -> bool:
-    """Whether the model was exported with --attention_mask, so that padding leaves its answers as they are."""
+    """Whether the model was exported with --attention_mask, so that padding does not change its answers."""
     names = [spec.name for spec in inputs]
     return names == [INPUT, ATTENTION_MASK] and all(spec.shape == (None, None) for spec in inputs)
 
@@ -59,7 +59,7 @@ def stack(batch: Batch, multiple: int = 1) -> list[np.ndarray]:
 
 
 def split(outputs: Sequence[np.ndarray], batch: Batch, stacked: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
-    """The outputs of each utterance of `batch`: its own rows of (B, F, V) logits, cut to the frames of its waveform."""
+    """The outputs of each utterance of `batch`: its rows of the (B, F, V) logits, cut to the frames of its waveform."""
     if len(batch) == 1 and stacked[0].shape == batch[0][0].shape:
         return [list(outputs)]
     results: list[list[np.ndarray]] = []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which engine a model file needs."""
+"""Opening the engine that a model file needs."""
 
 from __future__ import annotations
 

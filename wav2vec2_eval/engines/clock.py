@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Clocks: the stop-watch, the busy time shared among executions, and the wall time of a stream. Standard library only."""
+"""Clocks: a stop-watch, the busy time shared among executions, and the wall time of a stream."""
 
 from __future__ import annotations
 

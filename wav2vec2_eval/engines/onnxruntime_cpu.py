@@ -63,7 +63,10 @@ class OnnxruntimeEngine(Engine):
 
     def _run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         try:
-            return self._session.run(None, {spec.name: array for spec, array in zip(self.inputs, inputs)})
+            outputs: list[np.ndarray] = self._session.run(
+                None, {spec.name: array for spec, array in zip(self.inputs, inputs)}
+            )
+            return outputs
         except Exception as error:  # no common base here either
             shapes = ", ".join(str(array.shape) for array in inputs)
             raise SuiteError(f"onnxruntime failed on inputs of shape {shapes}: {one_line(error)}") from None

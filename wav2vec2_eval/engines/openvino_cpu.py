@@ -2,7 +2,7 @@
 """The other CPU engine, where it is installed: OpenVINO, in float32, bfloat16 or int8.
 
 float32 runs one execution on all threads; bfloat16 and int8 run several at once, each on its own cores, which keeps the
-cores busier. What was tried, and what it brought: test/bench/README.md.
+cores busier. test/bench/README.md lists what was tried and measured.
 
 OpenVINO compiles kernels for each new input shape, which takes tens of milliseconds, and caches them, up to 17 MB per
 shape. So utterances of a masked model are padded to a few lengths, which changes no answer. Unmasked models see a new
@@ -64,9 +64,9 @@ class Request(Executor[Job, "list[np.ndarray]"]):
 def _signal_stack_kept() -> Iterator[None]:
     """Restore the stack on which this thread handles signals after OpenVINO has replaced it.
 
-    OpenVINO's CPU plugin sets its own signal stack, for processors with AMX (openvino pull request 11894), and unmaps it
-    when the plugin is closed. If the plugin is closed in another thread, or not in the reverse order of opening, the
-    thread keeps a stack that no longer exists, and the next signal, such as Ctrl-C, crashes the process.
+    OpenVINO's CPU plugin sets its own signal stack, for processors with AMX (openvino pull request 11894), and unmaps
+    that stack when the plugin is closed. If the plugin is closed in another thread, or not in the reverse order of
+    opening, the thread keeps a stack that no longer exists, and the next signal, such as Ctrl-C, crashes the process.
     """
     libc = ctypes.CDLL(None)
     stack = ctypes.create_string_buffer(64)  # a stack_t, which has 24 bytes on Linux

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The feature extractor in two dimensions, for bfloat16 and int8 in OpenVINO.
 
-In one dimension OpenVINO has no GroupNorm for the channels-last layout of its convolutions, and reorders its largest
-tensor, 512 channels at 3200 Hz, before and behind it. In two it has one that sums less exactly: below float32 that does
-not show. Times and errors are in test/bench/README.md.
+OpenVINO's 1-D GroupNorm does not support the channels-last layout of the convolutions around it. So OpenVINO reorders
+its largest tensor, 512 channels at 3200 Hz, before and after the GroupNorm. The 2-D kernel needs no reordering. It
+sums less exactly, which does not matter below float32. Times and errors are in test/bench/README.md.
 """
 
 from __future__ import annotations
@@ -17,15 +17,17 @@ if TYPE_CHECKING:
 def to_2d(model: onnx.ModelProto) -> None:
     """Give the feature extractor of an export (opset 11, plain or masked) a second dimension, in place.
 
-    A (B, C, P) tensor becomes (B, C, 1, P), and a convolution of width k one of 1 x k: the same numbers in another
-    shape. Other graphs stay as they are: those of models with LayerNorms, which transpose anyway, and what is 2D.
+    A (B, C, P) tensor becomes (B, C, 1, P), and a convolution of width k becomes 1 x k: the same numbers in another
+    shape. Other graphs are left alone: models with LayerNorms, which transpose anyway, and graphs that are 2-D already.
     """
     from onnx import helper, numpy_helper
 
     graph = model.graph
     end = next((node for node in graph.node if node.op_type == "Transpose"), None)  # (B, C, F) -> (B, F, C)
-    nodes = _ancestors(graph, end) if end else []
-    if not _is_feature_extractor(nodes) or [opset.version for opset in model.opset_import] != [11]:
+    if end is None or [opset.version for opset in model.opset_import] != [11]:
+        return
+    nodes = _ancestors(graph, end)
+    if not _is_feature_extractor(nodes):
         return
 
     weights = {tensor.name: tensor for tensor in graph.initializer}
@@ -35,7 +37,7 @@ def to_2d(model: onnx.ModelProto) -> None:
         elif node.op_type == "Conv":
             _set(node, kernel_shape=[1, *_ints(node, "kernel_shape")], strides=[1, *_ints(node, "strides")])
             _set(node, dilations=[1, *_ints(node, "dilations")], pads=[0, 0, 0, 0])
-        elif node.op_type == "Reshape":  # to and from the groups of GroupNorm, which are the channels: changes nothing
+        elif node.op_type == "Reshape":  # to and from GroupNorm's groups; each channel is a group, so nothing changes
             _bypass(graph, node)
         for name in node.input:
             if name in weights and len(weights[name].dims) > 1:  # (C, C', k) or (C, 1)
@@ -48,7 +50,7 @@ def to_2d(model: onnx.ModelProto) -> None:
 
 
 def _is_feature_extractor(nodes: list[onnx.NodeProto]) -> bool:
-    """Whether all convolutions are of one dimension and without padding, and all reshapes around a GroupNorm."""
+    """Whether all convolutions are 1-D and without padding, and all reshapes belong to a GroupNorm."""
     convolutions = [node for node in nodes if node.op_type == "Conv"]
     norms = [node for node in nodes if node.op_type == "InstanceNormalization"]
     around = {name for node in norms for name in (*node.input, *node.output)}
@@ -61,7 +63,7 @@ def _is_feature_extractor(nodes: list[onnx.NodeProto]) -> bool:
 
 
 def _ancestors(graph: onnx.GraphProto, node: onnx.NodeProto) -> list[onnx.NodeProto]:
-    """All nodes whose outputs `node` depends on."""
+    """All nodes that `node` depends on."""
     producers = {output: producer for producer in graph.node for output in producer.output}
     found = {}
     waiting = [node]
@@ -88,7 +90,7 @@ def _set(node: onnx.NodeProto, **attributes: list[int]) -> None:
 
 
 def _bypass(graph: onnx.GraphProto, node: onnx.NodeProto) -> None:
-    """Let those who read the node's output read its first input."""
+    """Make every reader of the node's output read the node's first input instead, and remove the node."""
     for consumer in graph.node:
         for position, name in enumerate(consumer.input):
             if name == node.output[0]:
@@ -97,7 +99,7 @@ def _bypass(graph: onnx.GraphProto, node: onnx.NodeProto) -> None:
 
 
 def _remove_unused(graph: onnx.GraphProto) -> None:
-    """Remove nodes that nobody reads, of which onnxruntime would complain."""
+    """Remove nodes whose outputs are not used; onnxruntime would warn about them."""
     used = {name for node in graph.node for name in node.input} | {output.name for output in graph.output}
     for node in [node for node in graph.node if used.isdisjoint(node.output)]:
         graph.node.remove(node)

@@ -42,8 +42,9 @@ def open_device(name: str) -> Device:
     if name in ("auto", "npu"):
         try:
             importlib.import_module("torch_npu")  # adds torch.npu
-            if torch.npu.is_available():
-                return Device(torch.device("npu"), "npu", torch.npu.synchronize)
+            npu = torch.npu  # type: ignore[attr-defined]  # torch_npu adds it
+            if npu.is_available():
+                return Device(torch.device("npu"), "npu", npu.synchronize)
         except ImportError:
             pass
     if name in ("auto", "cpu"):
@@ -62,7 +63,7 @@ class PytorchEngine(Engine):
 
         torch.set_num_threads(num_threads)
         self._device = device
-        self._model = model.to(device.torch_device)
+        self._model = model.to(device.torch_device)  # type: ignore[arg-type]  # transformers' decorator hides `self`
         self.inputs = [TensorSpec(INPUT, DTYPE["float32"], (None, None))]
         self.conditions = Conditions(
             engine=f"PyTorch {torch.__version__}, transformers {transformers.__version__}",

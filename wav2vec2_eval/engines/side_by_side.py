@@ -7,7 +7,7 @@ import queue
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -23,7 +23,7 @@ class Executor(ABC, Generic[Job, Outputs]):
 
     @abstractmethod
     def execute(self, job: Job) -> None:
-        """Compute. This, and nothing else, is timed."""
+        """Compute. Only this call is timed."""
 
     @abstractmethod
     def outputs(self) -> Outputs:
@@ -52,7 +52,7 @@ class _Ended(Generic[Outputs]):
 
 def run_side_by_side(
     jobs: Iterable[Job], executors: Sequence[Executor[Job, Outputs]]
-) -> Iterator[Execution[Job, Outputs]]:
+) -> Generator[Execution[Job, Outputs], None, None]:
     """Keep every executor busy; yield one Execution for each job, in order.
 
     An exception of an executor, or of `jobs`, is raised after the executions before it were yielded. Closing the
@@ -115,7 +115,7 @@ def _work(
     waiting: queue.SimpleQueue[tuple[int, Job] | None],
     ended: queue.SimpleQueue[_Ended[Outputs]],
 ) -> None:
-    """Run jobs until there comes None."""
+    """Run jobs until None is received."""
     while (numbered := waiting.get()) is not None:
         position, job = numbered
         outputs: Outputs | Exception

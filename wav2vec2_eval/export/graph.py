@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ONNX graph of a model: traced from PyTorch, with what an NPU does not need taken out."""
+"""The ONNX graph of a model: traced from PyTorch, without the parts that inference does not need."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def check_supported(model: Wav2Vec2ForCTC, name: str, attention_mask: bool) -> N
     if attention_mask:
         # Masked frames are filled with config.json's pad_token_id; decoding drops the tokenizer's pad_token.
         known, blank = symbols(name), model.config.pad_token_id
-        symbol = dict(enumerate(known.table)).get(blank, "no symbol")
+        symbol = "no symbol" if blank is None else dict(enumerate(known.table)).get(blank, "no symbol")
         if symbol != known.blank:
             raise SuiteError(
                 f"{name}: pad_token_id in config.json is {blank}, which is {symbol!r}, but the tokenizer's pad_token "

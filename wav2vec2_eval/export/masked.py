@@ -1,40 +1,43 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A wav2vec2 whose answer does not depend on how far an utterance was padded.
+"""A wav2vec2 whose answer does not depend on the amount of padding.
 
-Let an utterance have L real samples in T >= L, and call a position of a layer real if the unpadded utterance has it,
-too. What a layer computes at its real positions must depend on real positions alone:
+An utterance has L real samples, padded to T >= L. A position of a layer is called real if the unpadded utterance has
+that position, too. The values at real positions must depend on real positions alone:
 
-- Convolutions of the feature extractor. Each position reads a fixed window of samples, and it is real exactly if the
-  window ends before L. So real positions read real ones only: nothing to do. This also gives the mask of a layer's
-  positions: the sample mask at the last samples of their windows, a strided slice.
-- The first layer's GroupNorm takes mean and variance over all positions: here over the real ones.
-- Feature projection, feed-forward and LayerNorms work on each frame by itself: nothing to do.
-- The positional convolution reads frames on both sides, and zeros beyond the end of the unpadded utterance: so
-  frames that are not real are set to zero before it.
-- Attention reads all frames: the scores of those that are not real are lowered until their weights are exactly zero.
-- The logits of frames beyond the end become the blank, which decodes to nothing.
+- Convolutions of the feature extractor: each position reads a fixed window of samples, and the position is real exactly
+  if the window ends before L. So real positions read real positions only, and nothing needs to change. This also gives
+  the mask of a layer's positions: the sample mask at the last sample of each window, a strided slice.
+- GroupNorm of the first layer: mean and variance are taken over the real positions instead of all positions.
+- Feature projection, feed-forward and LayerNorms: each frame is computed by itself, so nothing needs to change.
+- Positional convolution: in an unpadded utterance it reads zeros beyond the end. So the padding frames are set to zero
+  before it.
+- Attention: the scores of padding frames are lowered until their weights are exactly zero.
+- Logits: those of padding frames become the blank, which decodes to nothing.
 
-No other layer mixes positions, so this is sufficient, too. Slice, Unsqueeze, ReduceMean, Mul, Div, Add, Sub and Sqrt
-are all that it adds to the graph, and no shape is computed from data.
+No other layer mixes positions, so these changes are sufficient. They add only Slice, Unsqueeze, ReduceMean, Mul, Div,
+Add, Sub and Sqrt to the graph, and no shape is computed from data.
 """
 
 from __future__ import annotations
 
 import torch
 from transformers import Wav2Vec2ForCTC
+from transformers.models.wav2vec2.modeling_wav2vec2 import Wav2Vec2GroupNormConvLayer
 
 from ..errors import SuiteError
 from ..speech.audio import hop_length, receptive_field
 
-# Added to attention scores. Far below any score, exp() of it is 0, and float16 holds it.
+# Added to the attention scores of padding frames: far below any score, so exp() gives 0, and within float16's range.
 NO_ATTENTION = -10_000.0
 
 
 class MaskedWav2Vec2(torch.nn.Module):
-    """(B, T) waveforms and (B, T) masks, 1 at real samples and 0 behind them, float32 -> (B, F, V) logits.
+    """(B, T) waveforms and (B, T) masks, 1 at real samples and 0 at the padding, float32 -> (B, F, V) logits.
 
-    Raises SuiteError for a model with parts that mix positions in other ways.
+    Raises SuiteError for a model with other parts that mix positions.
     """
+
+    blank: torch.Tensor  # (V,) logits of the blank alone
 
     def __init__(self, model: Wav2Vec2ForCTC) -> None:
         super().__init__()
@@ -45,7 +48,7 @@ class MaskedWav2Vec2(torch.nn.Module):
         if config.feat_extract_norm not in ("group", "layer"):
             raise SuiteError(f"--attention_mask: expected GroupNorm or LayerNorm, found {config.feat_extract_norm}")
         self.model = model
-        blank = torch.zeros(config.vocab_size)
+        blank = torch.zeros(model.lm_head.out_features)
         blank[config.pad_token_id] = 1.0
         self.register_buffer("blank", blank)
 
@@ -67,12 +70,13 @@ class MaskedWav2Vec2(torch.nn.Module):
             hidden = layer(hidden, attention_mask=scores)
         if config.do_stable_layer_norm:
             hidden = encoder.layer_norm(hidden)
-        return self.model.lm_head(hidden) * frames + self.blank * (1.0 - frames)
+        logits: torch.Tensor = self.model.lm_head(hidden)
+        return logits * frames + self.blank * (1.0 - frames)
 
     def _extract_features(self, waveform: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         first, *others = self.model.wav2vec2.feature_extractor.conv_layers
-        hidden = waveform.unsqueeze(1)
-        if self.model.config.feat_extract_norm == "group":
+        hidden: torch.Tensor = waveform.unsqueeze(1)
+        if isinstance(first, Wav2Vec2GroupNormConvLayer):
             hidden = first.conv(hidden)
             kernel, stride = self.model.config.conv_kernel[0], self.model.config.conv_stride[0]
             real = attention_mask[:, kernel - 1 :: stride].unsqueeze(1)  # (B, 1, positions)

@@ -30,7 +30,7 @@ from .run_folder import Run
 
 
 class Preprocessed(NamedTuple):
-    """What is known of an utterance whose tensors are written."""
+    """An utterance whose tensors are written."""
 
     num_samples: int
     padded_length: int  # samples
@@ -42,7 +42,7 @@ def write_tensors(folder: Path, index: int, num_samples: int, arrays: Sequence[n
     checksum = 0
     for name, array in zip(tensor_names(index, attention_mask=len(arrays) > 1), arrays):
         tensors.write_tensor(folder / name, array)
-        checksum = zlib.crc32(array, checksum)
+        checksum = zlib.crc32(array.data, checksum)
     return Preprocessed(num_samples, arrays[0].shape[1], checksum)
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every name that the suite gives to a file, and the names inside a model file. Imports nothing, so anybody may read it.
+"""Every name that the suite gives to a file, and the names inside a model file. Standard library only.
 
-Documented for users in docs/files.md; a test holds both lists equal.
+docs/files.md describes these files for users; a test holds both lists equal.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ MASKED_SUFFIX = "-masked"
 INT8_SUFFIX = "-int8"
 CONVERSIONS_NAME = "openvino_cache"  # folder of converted models, beside the model
 
-# In an exported model: its inputs in order (the second of a masked model only), its output, a key of its metadata.
+# Inside an exported model: the inputs in order (only a masked model has the second), the output, a metadata key.
 INPUT = "input"
 ATTENTION_MASK = "attention_mask"
 OUTPUT = "output"

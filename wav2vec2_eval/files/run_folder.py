@@ -23,8 +23,8 @@ from .names import RUN_NAME, TEMPORARY_SUFFIX
 class Run:
     """The content of `run.json`. A field that is None is not written.
 
-    preprocess.py writes the fields up to `checksum`, the two scripts of inference write the others, with what is known
-    of their utterances in `data`.
+    preprocess.py writes the fields up to `checksum`. The two inference scripts write the other fields; their `data` is
+    what is known of the utterances, in pyacl_infer.py the record of preprocess.py.
     """
 
     script: str | None = None  # always there, except in the `data` of the baseline, which preprocesses by itself
@@ -43,7 +43,7 @@ class Run:
     batch_size: int | None = None
     in_flight: int | None = None
     precision: str | None = None
-    gears: int | None = None  # how many, of an NPU's model
+    gears: int | None = None  # the number of gears of an NPU's model
     sync_infer: bool | None = None
     cpu_run: bool | None = None
     input_dtypes: str | None = None
@@ -111,7 +111,7 @@ def check_replaceable(folder: Path, script: str, is_replaceable: Callable[[str],
     """Raise SuiteError unless `script` may write into `folder`, replacing what is there.
 
     Allowed: a folder that does not exist or is empty, and a folder with the script's `run.json` and only files whose
-    names are replaceable. The temporary file of a killed run counts as the file that it would have become.
+    names are replaceable. A temporary file that a killed run left counts as the file it was meant to become.
     """
     if not folder.exists():
         return

@@ -77,7 +77,7 @@ def write_tensor(path: Path, array: np.ndarray) -> None:
     if path.suffix == ".npy":
         write_whole(path, lambda file: np.save(file, array, allow_pickle=False))
     else:
-        write_whole(path, lambda file: file.write(array))
+        write_whole(path, lambda file: file.write(array.data))
 
 
 def format_shape(shape: Sequence[int | None]) -> str:

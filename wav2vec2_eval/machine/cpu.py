@@ -14,12 +14,12 @@ def default_threads() -> int:
 
 
 def cpu_name() -> str:
-    """The processor's model name where the system tells it, else its architecture; for the conditions of a result."""
+    """The processor's model name as Linux gives it, else its architecture; for the conditions of a result."""
     return f"cpu ({_cpu_info('model name') or platform.machine()})"
 
 
 def cpu_features() -> set[str]:
-    """The processor's instruction sets in Linux's words, such as `avx512_bf16`; empty where the system has no list."""
+    """The processor's instruction sets in Linux's words, such as `avx512_bf16`; empty where Linux gives no list."""
     return set((_cpu_info("flags") or _cpu_info("Features")).split())  # x86_64, aarch64
 
 

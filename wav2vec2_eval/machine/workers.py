@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import partial
@@ -23,7 +23,9 @@ class WorkerKilled(Exception):
     """A worker process ended before its work was done, usually because the system ran out of memory."""
 
 
-def run_in_processes(work: Callable[[Job, int], Done], job: Job, count: int, num_workers: int) -> Iterator[Done]:
+def run_in_processes(
+    work: Callable[[Job, int], Done], job: Job, count: int, num_workers: int
+) -> Generator[Done, None, None]:
     """Yield `work(job, 0)` to `work(job, count - 1)` in this order, computed by `num_workers` processes.
 
     `work` and `job` must be picklable. With one worker, or one piece of work, everything happens in this process. An

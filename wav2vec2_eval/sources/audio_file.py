@@ -18,16 +18,16 @@ def decode(source: Path | BinaryIO, name: str) -> np.ndarray:
     try:
         with soundfile.SoundFile(source) as file:
             rate, channels, num_samples = file.samplerate, file.channels, file.frames
-            if num_samples > LONGEST:  # a damaged header, or that of an encoder that did not know
+            if num_samples > LONGEST:  # a damaged header, or an encoder that did not know the length
                 raise SuiteError(f"{name}: its header says {num_samples} samples, an hour has {LONGEST}; convert it")
             if (rate, channels) != (SAMPLE_RATE, 1):
                 raise SuiteError(
                     f"{name}: expected {SAMPLE_RATE} Hz mono, found {rate} Hz with {channels} channels; convert it"
                 )
-            waveform = file.read(dtype="float32")
+            waveform: np.ndarray = file.read(dtype="float32")
     except soundfile.LibsndfileError as error:
         raise SuiteError(f"{name}: cannot be decoded ({error}); copy the file again") from None
-    # libsndfile gives what it has of a file that was cut between two blocks.
+    # Of a file that was cut between two blocks, libsndfile returns the samples that are left, without an error.
     if len(waveform) != num_samples:
         raise SuiteError(f"{name}: expected {num_samples} samples, found {len(waveform)}; copy the file again")
     return waveform

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which data set a name and a folder stand for."""
+"""Opening a data set by its name, from a local folder or from the hub."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Hugging Face hub: when it is asked, one file of it, and what a failure says."""
+"""Access to the Hugging Face hub: when it is used, downloading one file, and the message of a failure."""
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from pathlib import Path
@@ -24,7 +25,7 @@ def is_local(model: str) -> bool:
 
 
 def hub_error(what: str, error: Exception, local_option: str) -> SuiteError:
-    """A failed hub access: which id, which endpoint, and the option that avoids the hub."""
+    """The error for a failed hub access: it names the id, the endpoint, and the option that avoids the hub."""
     endpoint = os.environ.get("HF_ENDPOINT", "the hub's default")
     return SuiteError(
         f"{what}: not loaded from the hub (endpoint: {endpoint}; a mirror can be set by HF_ENDPOINT): "
@@ -34,9 +35,9 @@ def hub_error(what: str, error: Exception, local_option: str) -> SuiteError:
 
 def silence_hub() -> None:
     """Keep the hub client from logging each of its retries; the final failure is reported by `hub_error`."""
-    from huggingface_hub.utils import logging
+    from huggingface_hub.utils.logging import set_verbosity
 
-    logging.set_verbosity(logging.CRITICAL)
+    set_verbosity(logging.CRITICAL)
 
 
 def download(model: str, name: str, required: bool) -> Path | None:
@@ -51,5 +52,5 @@ def download(model: str, name: str, required: bool) -> Path | None:
         if required:
             raise hub_error(f"{model}/{name}", error, "--model_name_or_path") from None
         return None
-    except Exception as error:  # the hub client raises its own, its HTTP library's and the system's errors
+    except Exception as error:  # errors of the hub client, its HTTP library and the system
         raise hub_error(f"{model}/{name}", error, "--model_name_or_path") from None

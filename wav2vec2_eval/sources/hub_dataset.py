@@ -20,7 +20,7 @@ from .splits import Split
 
 
 class HubDataset(Dataset):
-    """A data set with the hub's columns audio, text and id, from local parquet `files` or those of hub id `name`."""
+    """A data set with the hub's columns audio, text and id, from local parquet `files` or from the hub id `name`."""
 
     def __init__(self, name: str, split: Split, files: Sequence[str] | None, limit: int | None = None) -> None:
         if not sys.stderr.isatty():
@@ -30,7 +30,7 @@ class HubDataset(Dataset):
         try:
             data_files = {split.hub_split: list(files or hub_files(name, split))}
             table = datasets.load_dataset("parquet", data_files=data_files, split=split.hub_split)
-        except Exception as error:  # the hub client raises its own, its HTTP library's and the system's errors
+        except Exception as error:  # errors of the hub client, its HTTP library and the system
             if files:
                 raise SuiteError(
                     f"{name}: cannot be read as a copy of the hub's data set ({one_line(error)})"
@@ -67,10 +67,11 @@ def local_files(root: Path, split: Split) -> list[str]:
 def hub_files(name: str, split: Split) -> Sequence[str]:
     """The addresses of the split's parquet files on the hub.
 
-    Loaded by the name of the data set, every split would be fetched, and training's are a hundred times larger
+    Loading by the name of the data set would fetch every split, and the training splits are a hundred times larger
     (github.com/huggingface/datasets/issues/7554).
     """
     import datasets
 
     silence_hub()
-    return datasets.load_dataset_builder(name, split.hub_config).config.data_files[split.hub_split]
+    files: Sequence[str] = datasets.load_dataset_builder(name, split.hub_config).config.data_files[split.hub_split]
+    return files

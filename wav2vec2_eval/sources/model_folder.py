@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The small files of a model, from a local folder or the hub: how audio goes in and what symbols come out.
+"""The small files of a model, from a local folder or the hub: the feature extractor's settings and the symbols.
 
-A local folder is only read; the network is touched for hub ids alone.
+The network is used for hub ids only.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .hub import download, is_local
 
 
 class FeatureExtractor(NamedTuple):
-    """What the model wants done to a waveform."""
+    """How the model wants a waveform prepared."""
 
     do_normalize: bool = True
     padding_value: float = 0.0
@@ -29,7 +29,7 @@ class FeatureExtractor(NamedTuple):
     def __call__(self, waveform: np.ndarray, length: int) -> np.ndarray:
         """(T,) float32 in [-1, 1) -> (1, length) float32, as the model expects it.
 
-        Normalised before it is padded: zeros must not enter the mean and the variance.
+        The waveform is normalised before it is padded: padding must not enter the mean and the variance.
         """
         if self.do_normalize:
             waveform = zero_mean_unit_variance(waveform)
@@ -53,7 +53,7 @@ def read_json(model: str, name: str, *, required: bool = True) -> dict[str, Any]
 
 
 def feature_extractor(model: str) -> FeatureExtractor:
-    """Read the feature extractor's settings. Raises SuiteError if it wants something else than a 16 kHz waveform."""
+    """Read the feature extractor's settings. Raises SuiteError unless it takes a 16 kHz waveform."""
     # transformers 5 saves it inside processor_config.json.
     config = read_json(model, "processor_config.json", required=False).get("feature_extractor")
     config = config if isinstance(config, dict) else read_json(model, "preprocessor_config.json")
@@ -103,14 +103,15 @@ def _symbols(
             f"the folder mixes two models"
         )
 
-    def setting(name: str, default: str) -> str:
-        values = {_content(source[name]) for source in (tokenizer, special) if name in source}
+    def setting(name: str, default: str) -> str | None:
+        found = [source[name] for source in (tokenizer, special) if name in source]
+        values = {None if token is None else _content(token) for token in found}  # a word delimiter may be null
         if len(values) > 1:
             raise SuiteError(f"{model}: its two tokenizer files disagree about {name}: {sorted(map(str, values))}")
         return values.pop() if values else default
 
     blank = setting("pad_token", "<pad>")
-    if blank not in table.values():
+    if blank is None or blank not in table.values():
         raise SuiteError(f"{model}: its pad_token, the CTC blank, is {blank!r}, which is not in vocab.json")
     return Symbols(
         table=tuple(table[index] for index in range(vocab_size)),
@@ -122,6 +123,6 @@ def _symbols(
     )
 
 
-def _content(token: str | Mapping[str, Any] | None) -> str | None:
-    """Tokens are stored as plain text or as an object with a `content`; a word delimiter may be null."""
-    return token if token is None or isinstance(token, str) else str(token["content"])
+def _content(token: str | Mapping[str, Any]) -> str:
+    """The text of a token, which is stored as plain text or as an object with a `content`."""
+    return token if isinstance(token, str) else str(token["content"])

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import logging
 import sys
+from typing import Any
 
 import torch
 import transformers
@@ -21,17 +23,17 @@ def load_model(name: str, *, dtype: torch.dtype = torch.float32, attention: str 
     """
     local = is_local(name)
     silence_hub()
-    transformers.logging.set_verbosity_error()
+    transformers.logging.set_verbosity(logging.ERROR)
     if not sys.stderr.isatty():
         transformers.logging.disable_progress_bar()
     try:
-        model, loading = Wav2Vec2ForCTC.from_pretrained(
+        loaded: tuple[Wav2Vec2ForCTC, dict[str, Any]] = Wav2Vec2ForCTC.from_pretrained(  # type: ignore[assignment]
             name,
             dtype=dtype,
             attn_implementation=attention,
             local_files_only=local,
             ignore_mismatched_sizes=True,  # they are reported below, by name
-            output_loading_info=True,
+            output_loading_info=True,  # makes it return a pair, which its annotation does not say
         )
     except Exception as error:  # missing files, bad JSON, cut weights, hub failures: each has its own class
         if not local:
@@ -39,6 +41,7 @@ def load_model(name: str, *, dtype: torch.dtype = torch.float32, attention: str 
         raise SuiteError(
             f"{name}: cannot be loaded as Wav2Vec2ForCTC ({one_line(error)}); copy the folder again"
         ) from None
+    model, loading = loaded
     # Only training reads masked_spec_embed.
     missing = [key for key in loading["missing_keys"] if not key.endswith("masked_spec_embed")]
     missing += [key for key, *_shapes in loading["mismatched_keys"]]
@@ -47,4 +50,5 @@ def load_model(name: str, *, dtype: torch.dtype = torch.float32, attention: str 
             f"{name}: {len(missing)} weights are missing or of another shape (first: {sorted(missing)[0]}); "
             f"expected a fine-tuned Wav2Vec2ForCTC"
         )
-    return model.eval().requires_grad_(False)
+    model.eval().requires_grad_(False)
+    return model

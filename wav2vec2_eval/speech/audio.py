@@ -30,6 +30,11 @@ SAMPLES_PER_FRAME = hop_length(CONV_STRIDES)  # 320 samples, 20 ms
 RECEPTIVE_FIELD = receptive_field(CONV_KERNELS, CONV_STRIDES)  # 400 samples, 25 ms
 
 
+def is_length(text: str) -> bool:
+    """Whether `text` is a length in samples that the model can take: 400 to LONGEST."""
+    return text.isdecimal() and len(text) < 10 and RECEPTIVE_FIELD <= int(text) <= LONGEST
+
+
 def frame_count(num_samples: int) -> int:
     """Frames that the model gives for `num_samples`: floor((n - 400) / 320) + 1, and 0 below 400."""
     return max(0, (num_samples - RECEPTIVE_FIELD) // SAMPLES_PER_FRAME + 1)
@@ -40,4 +45,5 @@ def zero_mean_unit_variance(waveform: np.ndarray) -> np.ndarray:
 
     Bit for bit what `transformers.Wav2Vec2FeatureExtractor` computes with `do_normalize`, its 1e-7 included.
     """
-    return (waveform - waveform.mean()) / np.sqrt(waveform.var() + 1e-7)
+    normalised: np.ndarray = (waveform - waveform.mean()) / np.sqrt(waveform.var() + 1e-7)
+    return normalised

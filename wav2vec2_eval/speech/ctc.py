@@ -15,14 +15,14 @@ from ..errors import SuiteError
 
 
 class Symbols(NamedTuple):
-    """A model's output symbols and what its tokenizer does with them."""
+    """A model's output symbols, and the settings of its tokenizer."""
 
     table: tuple[str, ...]  # by id
     blank: str = "<pad>"
     word_delimiter: str | None = "|"
     replace_word_delimiter: str = " "
     lower_case: bool = False
-    clean_up: bool = False  # take out blanks before punctuation, as older tokenizers were saved to do
+    clean_up: bool = False  # remove blanks before punctuation, a setting of older tokenizers
 
 
 # What transformers' `clean_up_tokenization` replaces, in its order.
@@ -36,7 +36,7 @@ def greedy_decode(logits: np.ndarray, symbols: Symbols, name: str = "logits") ->
     """Decode one utterance: (F, V) logits -> text.
 
     Equal to `Wav2Vec2CTCTokenizer.decode` of the most probable ids with special tokens kept. Raises
-    SuiteError, with `name`, for logits that are not finite: argmax would make blanks of them, as if nothing were said.
+    SuiteError, with `name`, for logits that are not finite: argmax would turn them into blanks, that is, into silence.
     """
     if not np.isfinite(logits).all():
         raise SuiteError(f"{name}: expected finite logits, found NaN or infinity; did float16 overflow?")

@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
-
-import jiwer
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import SuiteError
+
+if TYPE_CHECKING:
+    import jiwer
 
 
 class WordErrors(NamedTuple):
@@ -36,6 +37,8 @@ def word_errors(references: Sequence[str], hypotheses: Sequence[str]) -> list[Wo
 
     Raises SuiteError if there is no word to score (jiwer would call that WER 0), ValueError for unequal lengths.
     """
+    import jiwer
+
     if not any(text.split() for text in references):
         raise SuiteError(f"expected reference words to score, found none in {len(references)} utterances")
     return [_count(chunks) for chunks in jiwer.process_words(list(references), list(hypotheses)).alignments]

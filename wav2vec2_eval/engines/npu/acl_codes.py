@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What pyACL's numbers mean: error codes, and the values of C enumerations.
 
-pyACL exports no constants. Error codes: CANN's table "aclError"
-(https://www.hiascend.com/document/detail/en/canncommercial/850/API/appdevgapi/). docs/ascend.md says what to do about the
-codes that a user can act on; a test holds both tables together.
+pyACL exports no constants. The error codes are in CANN's table "aclError", part of its pyACL reference
+(https://www.hiascend.com/document/detail/en/canncommercial/850/API/appdevgapi/). docs/ascend.md says what to do about
+the codes that a user can act on; a test holds both tables together.
 """
 
 from __future__ import annotations

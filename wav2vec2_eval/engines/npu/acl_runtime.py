@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """pyACL with every return code checked and every resource owned. The only module that imports `acl`.
 
-The rules are those of the pyACL API reference (hiascend.com, "appdevgapi"): a call returns a code, a value and a code,
-or a handle that is 0 on failure; resources are released in the reverse order of their creation, and on failure too.
+A call returns a code, or a value and a code, or a handle that is 0 on failure. Resources are released in the reverse
+order of their creation, on failure too. The pyACL reference:
+https://www.hiascend.com/document/detail/en/canncommercial/850/API/appdevgapi/
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from .acl_codes import MEANINGS, REPEATED_INIT
 
 
 class AclError(SuiteError):
-    """A pyACL call failed. The message names the call, the code, its meaning and what CANN says of it."""
+    """A pyACL call failed. The message has the call, the code, its meaning and CANN's own message."""
 
 
 class _Release(NamedTuple):
@@ -24,9 +25,9 @@ class _Release(NamedTuple):
 
 
 class Acl:
-    """Calls pyACL, and owns what is created through `own` until `release_all`.
+    """Calls pyACL functions by their documented names, such as "acl.rt.malloc".
 
-    Functions go by their documented names, for example "acl.rt.malloc".
+    It owns the resources that `own` creates until `release_all` releases them.
     """
 
     def __init__(self) -> None:
@@ -68,7 +69,7 @@ class Acl:
         return int(resource)
 
     def open_device(self, device_id: int) -> None:
-        """Initialise pyACL and open a device, with a context of its own that is current in this thread."""
+        """Initialise pyACL, open a device, and make a new context the current one of this thread."""
         with signals_deferred():
             code = self._function("acl.init")()
             if code not in (0, REPEATED_INIT):
@@ -82,11 +83,11 @@ class Acl:
         self.own("acl.rt.create_context", device_id, release="acl.rt.destroy_context")
 
     def before_release(self, function: str, *arguments: Any) -> None:
-        """Have `function` called before everything that is owned now is released."""
+        """Register a call that `release_all` makes before it releases the resources owned so far."""
         self._owned.append(_Release(function, arguments))
 
     def release_all(self) -> list[BaseException]:
-        """Release everything that is owned, the latest first, whatever fails; returns the failures in their order."""
+        """Release everything that is owned, the latest first. A failure does not stop it; returns all failures."""
         failures: list[BaseException] = []
         with signals_deferred():
             while self._owned:

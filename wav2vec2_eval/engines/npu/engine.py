@@ -2,7 +2,9 @@
 """The Ascend engine: a compiled .om model on an NPU, through pyACL.
 
 Written against the documented contract, and proven on an emulator of it; not yet run on a device. All buffers are
-allocated once, and only the bytes of the gear in use are copied.
+allocated once, and only the bytes of the gear in use are copied. The order of calls:
+https://www.hiascend.com/document/detail/en/canncommercial/850/appdevg/acldevg/aclpythondevg_0007.html
+One model in one context, one execution per dataset: https://www.hiascend.com/document/detail/en/canncommercial/850/API/appdevgapi/aclcppdevg_03_0299.html
 """
 
 from __future__ import annotations
@@ -23,8 +25,8 @@ from .acl_runtime import Acl
 from .om_model import OmModel, Shape
 from .slots import Events, Slot, make_events, make_slot, view
 
-# No document says whether waiting for an event reports that an earlier task of its stream failed; waiting for the stream
-# does. So results are released in groups of this size, after a stream synchronisation.
+# No document says whether waiting for an event reports that an earlier task of its stream failed; waiting for the
+# stream does. So results are released in groups of this size, after a stream synchronisation.
 VOUCHED_TOGETHER = 16
 
 
@@ -74,10 +76,10 @@ class NpuEngine(Engine):
         )
 
     def stream(self, utterances: Iterable[Arrays]) -> Iterator[Result]:
-        """Infer each utterance. The time is that of the execution alone, without copies.
+        """Infer each utterance. Its time is the execution time, without copies.
 
-        It is read from the host clock. With two executions queued it is measured by the device's own events around each
-        execution, because no reading of the host clock belongs to one of the two.
+        The host clock measures it. With two executions queued, the device's events around each execution measure it,
+        because the host cannot tell the two apart.
         """
         return self._stream_sync(utterances) if self._sync else self._stream_async(utterances)
 
@@ -105,7 +107,7 @@ class NpuEngine(Engine):
     def _stream_async(self, utterances: Iterable[Arrays]) -> Iterator[Result]:
         free = deque(zip(self._slots, self._events))
         queued: deque[Queued] = deque()
-        finished: list[Result] = []  # not vouched for
+        finished: list[Result] = []  # the stream may still report a failure
 
         def collect() -> None:
             execution = queued.popleft()
@@ -113,7 +115,7 @@ class NpuEngine(Engine):
             free.append((execution.slot, execution.events))
 
         def vouch() -> list[Result]:
-            """Release what is finished if the stream reports no failure. This waits for the queued executions, too."""
+            """Hand over the finished results unless the stream reports a failure. Waits for queued executions, too."""
             self._acl.call("acl.rt.synchronize_stream", self._stream)
             vouched = finished.copy()
             finished.clear()

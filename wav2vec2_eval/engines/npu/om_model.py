@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a loaded .om says of itself, and the choice of its gear.
+"""A loaded .om: its inputs, outputs and gears as the file describes them, and the choice of a gear.
 
 A model with gears was compiled for a list of input shapes (ATC's --dynamic_dims). Before each execution the gear is set
 on the dataset of input buffers; the shape must be exactly one of the gears.
+
+The list of gears: https://www.hiascend.com/document/detail/en/canncommercial/850/API/appdevgapi/aclpythondevg_01_0217.html
+Choosing a gear: https://www.hiascend.com/document/detail/en/canncommercial/800/apiref/appdevgapi/aclpythondevg_01_0168.html
+The outputs' shapes in it: https://www.hiascend.com/document/detail/en/canncommercial/800/apiref/appdevgapi/aclcppdevg_03_1466.html
 """
 
 from __future__ import annotations
@@ -78,12 +82,15 @@ class OmModel:
         self._check_selector(self._selector)
         count = self._acl.call("acl.mdl.get_input_dynamic_gear_count", self._desc, -1)
         if not count:
-            raise SuiteError("the model's gears are not those of --dynamic_dims; compile it with onnx2om.sh")
+            raise SuiteError("the model was not compiled with --dynamic_dims; compile it with onnx2om.sh")
         gears = self._acl.call("acl.mdl.get_input_dynamic_dims", self._desc, -1, count)
         return [tuple(gear["dims"]) for gear in gears]
 
     def _check_selector(self, index: int) -> None:
-        """The library takes the element size from the selector's size alone; the graph must read what it writes."""
+        """Raise SuiteError if the library would write other elements into the selector than the graph reads.
+
+        The library derives the element size from the selector's size in bytes, and ignores its type.
+        """
         count = sum(spec.shape.count(None) for spec in self.inputs)
         size = self.input_sizes[index]
         code = self._get("acl.mdl.get_input_data_type", index)

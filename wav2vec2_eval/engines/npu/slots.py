@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Slots: the buffers of one execution, allocated once at the size of the largest gear."""
+"""Slots: the buffers of one execution, allocated once at the size of the largest gear.
+
+Rules of memory: https://www.hiascend.com/document/detail/en/canncommercial/850/API/appdevgapi/aclpythondevg_01_0116.html
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,7 @@ def make_slot(acl: Acl, model: OmModel, page_locked: bool) -> Slot:
     def host(size: int) -> int:
         return acl.own("acl.rt.malloc_host", size, release="acl.rt.free_host")
 
-    # Exactly the reported size: the library takes a larger selector for one of 8-byte elements.
+    # Exactly the reported size: the library would write 8-byte elements into a larger selector.
     device_inputs = [device(size) for size in model.input_sizes]
     device_outputs = [device(size) for size in model.output_sizes]
     host_inputs = [host(model.input_sizes[index]) for index in model.real_inputs] if page_locked else []
@@ -68,4 +71,5 @@ def make_slot(acl: Acl, model: OmModel, page_locked: bool) -> Slot:
 def view(address: int, shape: Shape, dtype: np.dtype) -> np.ndarray:
     """Page-locked host memory as an array, without a copy."""
     size = math.prod(shape) * dtype.itemsize
-    return np.frombuffer((ctypes.c_byte * size).from_address(address), dtype=dtype).reshape(shape)
+    memory = memoryview((ctypes.c_byte * size).from_address(address))
+    return np.frombuffer(memory, dtype=dtype).reshape(shape)

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Proves that reading ahead and writing behind keep the order, raise every error, and survive a signal."""
+
 from __future__ import annotations
 
 import queue
@@ -7,7 +9,7 @@ import threading
 
 import pytest
 
-from wav2vec2_eval.pipeline import WriteBehind, read_ahead
+from wav2vec2_eval.machine.overlap import WriteBehind, read_ahead
 
 
 def test_read_ahead_keeps_order():
@@ -28,13 +30,13 @@ def test_read_ahead_reads_ahead_and_no_further():
 
     ahead = read_ahead(items(), depth=1)
     assert next(ahead) == 0
-    assert third.wait(5)  # one waits in the queue, and one has been taken from items
+    assert third.wait(5)  # one item is in the queue, and the thread holds another
     assert len(produced) <= 3
     ahead.close()
     assert "read-ahead" not in [thread.name for thread in threading.enumerate()]
 
 
-def test_read_ahead_raises_in_turn():
+def test_read_ahead_raises_after_the_items_before_the_error():
     def items():
         yield 1
         raise KeyError("broken")
@@ -89,7 +91,7 @@ def use_write_behind():
 
 @pytest.mark.parametrize(("method", "use"), [("get", use_read_ahead), ("put", use_write_behind)])
 def test_a_signal_waits_for_the_queue(monkeypatch, method, use):
-    """In the midst of the queue's code it could leave a lock held, and the other thread waiting for ever."""
+    """A handler that raises inside the queue's code could leave a lock held and deadlock the other thread."""
     function = getattr(queue.Queue, method)
     began, ended = [], []
 

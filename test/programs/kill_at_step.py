@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs a script of the suite, and kills it (-9) at its n-th change of a file in a folder: a rename counts twice.
+"""Runs a script of the suite, and kills it (-9) at its n-th change of a file in a folder. A rename counts twice.
 
 python kill_at_step.py N FOLDER SCRIPT OPTIONS …    N counts from 0; FOLDER is an absolute path
 """
@@ -11,6 +11,7 @@ import runpy
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 CHANGES = {"os.mkdir", "os.rmdir", "os.rename", "os.remove", "os.truncate", "os.link", "os.symlink"}
 
@@ -24,7 +25,7 @@ def main() -> None:
         step += 1
         return step == number + 1
 
-    def watch(event: str, arguments: tuple) -> None:
+    def watch(event: str, arguments: tuple[Any, ...]) -> None:
         """Python calls this before it changes a file (https://docs.python.org/3/library/audit_events.html)."""
         if event not in CHANGES and not (event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR)):
             return
@@ -32,10 +33,10 @@ def main() -> None:
         if isinstance(path, int) or not Path(os.fsdecode(path)).resolve().is_relative_to(folder):
             return
         if is_killed_here():
-            if event == "open":  # right behind it, which leaves an empty file
+            if event == "open":  # kill right after the file is opened, which leaves an empty file
                 os.close(os.open(path, arguments[2]))
             os.kill(os.getpid(), signal.SIGKILL)
-        if event == "os.rename" and is_killed_here():  # before anything else is written, to other files, too
+        if event == "os.rename" and is_killed_here():  # kill right after the rename, before any other write
             Path(path).replace(arguments[1])
             os.kill(os.getpid(), signal.SIGKILL)
 

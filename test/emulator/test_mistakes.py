@@ -1,0 +1,482 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A call that breaks the contract is caught at once; a leak is caught by acl.finalize or at the end of the process."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import signal
+from collections.abc import Callable
+from typing import TypeVar
+
+import pytest
+
+from . import client as correct_client
+from .client import D2H, H2D, CallFailed, Client, report, run_program, utterance
+
+Expected = TypeVar("Expected")
+Function = TypeVar("Function", bound=Callable[..., None])
+
+# The marked functions, with the text or texts that the emulator has to report.
+MISTAKES: list[tuple[Callable[..., None], str]] = []
+ASYNCHRONOUS_MISTAKES: list[tuple[Callable[..., None], str]] = []
+LEAKS: list[tuple[Callable[..., None], tuple[str, ...]]] = []
+
+
+def mistake(text: str) -> Callable[[Function], Function]:
+    """Mark a function that breaks the contract: acl has to raise ContractViolation with ``text`` in its message.
+
+    The function gets acl, a synchronous client and the client's slot.
+    """
+    return _marker(MISTAKES, text)
+
+
+def asynchronous_mistake(text: str) -> Callable[[Function], Function]:
+    """The same for a function that gets acl, an asynchronous client and the client's two slots."""
+    return _marker(ASYNCHRONOUS_MISTAKES, text)
+
+
+def leak(*texts: str) -> Callable[[Function], Function]:
+    """Mark a function that creates resources and releases none: a leak has to be reported for each of the texts."""
+    return _marker(LEAKS, texts)
+
+
+def _marker(table: list[tuple[Callable[..., None], Expected]], expected: Expected) -> Callable[[Function], Function]:
+    def mark(function: Function) -> Function:
+        table.append((function, expected))
+        return function
+
+    return mark
+
+
+def names(table: list[tuple[Callable[..., None], Expected]]) -> list[str]:
+    return [function.__name__ for function, _ in table]
+
+
+@pytest.fixture
+def async_client(acl, models):
+    """An asynchronous client with two slots."""
+    return Client(acl, models / "one.om", asynchronous=True, slots=2)
+
+
+# Synchronous clients
+
+
+@mistake("not host memory")
+def reads_device_memory(acl, client, slot):
+    acl.util.ptr_to_bytes(slot.outputs[0], 4)
+
+
+@mistake("freed")
+def uses_freed_memory(acl, client, slot):
+    pointer, _ = acl.rt.malloc(64, 0)
+    acl.rt.free(pointer)
+    acl.rt.memcpy(pointer, 64, slot.host_inputs[0], 64, H2D)
+
+
+@mistake("freed")
+def frees_twice(acl, client, slot):
+    pointer, _ = acl.rt.malloc(64, 0)
+    acl.rt.free(pointer)
+    acl.rt.free(pointer)
+
+
+@mistake("inside the host memory")
+def frees_host_as_device(acl, client, slot):
+    acl.rt.free(slot.host_inputs[0])
+
+
+@mistake("beyond the end of the device memory")
+def copies_beyond_the_end(acl, client, slot):
+    acl.rt.memcpy(slot.inputs[0], 176, slot.host_inputs[0], 160, H2D)
+
+
+@mistake("beyond the end of the host memory")
+def reads_beyond_the_end(acl, client, slot):
+    acl.rt.memcpy(slot.inputs[0], 160, slot.host_inputs[0] + 32, 160, H2D)
+
+
+@mistake("kind 2 does not fit")
+def swaps_the_kind(acl, client, slot):
+    acl.rt.memcpy(slot.inputs[0], 160, slot.host_inputs[0], 160, D2H)
+
+
+@mistake("not device memory")
+def passes_host_memory_to_the_model(acl, client, slot):
+    acl.create_data_buffer(slot.host_inputs[0], 160)
+
+
+@mistake("a handle, not memory")
+def passes_a_handle_as_memory(acl, client, slot):
+    acl.rt.memcpy(slot.inputs[0], 160, slot.in_set, 160, H2D)
+
+
+@mistake("has not kept the bytes object")
+def drops_the_bytes(acl, client, slot):
+    pointer = acl.util.bytes_to_ptr(bytes(bytearray(160)))
+    acl.rt.memcpy(slot.inputs[0], 160, pointer, 160, H2D)
+
+
+@mistake("read-only")
+def writes_into_bytes(acl, client, slot):
+    target = bytes(bytearray(160))
+    acl.rt.memcpy(acl.util.bytes_to_ptr(target), 160, slot.inputs[0], 160, D2H)
+
+
+@mistake("wrote beyond the end")
+def overruns_host_memory(acl, client, slot):
+    ctypes.memset(slot.host_inputs[0], 0, 161)
+    acl.rt.free_host(slot.host_inputs[0])
+
+
+@mistake("no successful set_input_dynamic_dims")
+def never_sets_a_gear(acl, client, slot):
+    acl.mdl.execute(client.model, slot.in_set, slot.out_set)
+
+
+@mistake("no successful set_input_dynamic_dims")
+def goes_on_after_a_refused_gear(acl, client, slot):
+    slot.set_gear(20)
+    with pytest.raises(CallFailed, match="145013"):
+        slot.set_gear(21)
+    acl.mdl.execute(client.model, slot.in_set, slot.out_set)
+
+
+@mistake("never written")
+def never_writes_the_input(acl, client, slot):
+    slot.set_gear(20)
+    slot.execute()
+
+
+@mistake("left from an earlier run")
+def writes_less_than_the_gear(acl, client, slot):
+    client.infer(utterance(40))
+    slot.set_gear(20)
+    slot.copy(slot.inputs[0], slot.host_inputs[0], 64, H2D)
+    slot.execute()
+
+
+@mistake("selector has 64 bytes")
+def allocates_a_large_selector(acl, client, slot):
+    pointer, _ = acl.rt.malloc(64, 0)
+    acl.update_data_buffer(slot.in_buffers[1], pointer, 64)
+    slot.set_gear(20)
+
+
+@mistake("the selector holds")
+def overwrites_the_selector(acl, client, slot):
+    slot.set_gear(20)
+    slot.copy(slot.inputs[0], slot.host_inputs[0], 160, H2D)
+    slot.copy(slot.inputs[1], slot.host_inputs[0], 4, H2D)
+    slot.execute()
+
+
+@mistake("64 bytes, 160 are needed")
+def shrinks_an_input(acl, client, slot):
+    acl.update_data_buffer(slot.in_buffers[0], slot.inputs[0], 64)
+    slot.set_gear(20)
+    slot.execute()
+
+
+@mistake("64 bytes, 108 are needed")
+def shrinks_an_output(acl, client, slot):
+    acl.update_data_buffer(slot.out_buffers[0], slot.outputs[0], 64)
+    client.infer(utterance(20))
+
+
+@mistake("begins inside")
+def shares_memory_between_buffers(acl, client, slot):
+    acl.update_data_buffer(slot.out_buffers[0], slot.inputs[0], 160)
+    client.infer(utterance(10))
+
+
+@mistake("destroyed")
+def executes_with_a_destroyed_buffer(acl, client, slot):
+    slot.set_gear(20)
+    acl.destroy_data_buffer(slot.in_buffers[0])
+    slot.execute()
+
+
+@mistake("already destroyed")
+def uses_a_destroyed_dataset(acl, client, slot):
+    dataset = acl.mdl.create_dataset()
+    acl.mdl.destroy_dataset(dataset)
+    acl.mdl.get_dataset_num_buffers(dataset)
+
+
+@mistake("expected a dataset, got the data buffer")
+def confuses_handles(acl, client, slot):
+    acl.mdl.destroy_dataset(slot.in_buffers[0])
+
+
+@mistake("no handle")
+def invents_a_handle(acl, client, slot):
+    acl.rt.synchronize_stream(12345)
+
+
+@mistake("has to be destroyed first")
+def destroys_a_dataset_before_its_buffers(acl, client, slot):
+    acl.mdl.destroy_dataset(slot.in_set)
+
+
+@mistake("has to be destroyed first")
+def frees_memory_before_its_buffer(acl, client, slot):
+    acl.rt.free(slot.inputs[0])
+
+
+@mistake("has to be destroyed first")
+def unloads_before_the_datasets(acl, client, slot):
+    client.infer(utterance(20))
+    acl.mdl.unload(client.model)
+
+
+@mistake("has to be unloaded before")
+def destroys_the_description_first(acl, client, slot):
+    acl.mdl.destroy_desc(client.desc)
+
+
+@mistake("before its device is reset")
+def resets_the_device_first(acl, client, slot):
+    acl.rt.reset_device(0)
+
+
+@mistake("has to be released first")
+def destroys_the_context_first(acl, client, slot):
+    acl.rt.destroy_context(acl.rt.get_context()[0])
+
+
+@mistake("another context")
+def uses_a_model_in_another_context(acl, client, slot):
+    acl.rt.create_context(0)
+    acl.mdl.execute(client.model, slot.in_set, slot.out_set)
+
+
+@mistake("after acl.finalize")
+def calls_after_finalize(acl, client, slot):
+    acl.finalize()
+    acl.rt.malloc(64, 0)
+
+
+@mistake("touched the list")
+def touches_a_failed_list(acl, client, slot):
+    gears, code = acl.mdl.get_input_dynamic_dims(client.desc, -1, 1)
+    assert code == 100000
+    list(gears)
+
+
+@mistake("129 dims")
+def overruns_the_dims(acl, client, slot):
+    dims = {"dimCount": 129, "dims": [1] * 129}
+    acl.mdl.set_input_dynamic_dims(client.model, slot.in_set, 1, dims)
+
+
+@pytest.mark.parametrize(("mistake", "text"), MISTAKES, ids=names(MISTAKES))
+def test_a_broken_client_is_caught(acl, client, mistake, text):
+    with pytest.raises(acl.ContractViolation, match=text):
+        mistake(acl, client, client.slots[0])
+    violation = report().violations[-1]
+    assert text in violation["text"]
+    assert violation["at"].startswith((__file__, correct_client.__file__))  # the client's line, not the emulator's
+
+
+# Asynchronous clients
+
+
+@asynchronous_mistake("malloc_host")
+def copies_from_ordinary_memory(acl, client, slot, other):
+    values = utterance(20)[0]
+    acl.rt.memcpy_async(slot.inputs[0], 80, values.ctypes.data, 80, H2D, client.stream)
+
+
+@asynchronous_mistake("changed the source")
+def changes_the_source_in_flight(acl, client, slot, other):
+    slot.submit(utterance(20))
+    ctypes.memset(slot.host_inputs[0], 0, 4)
+    slot.collect()
+
+
+@asynchronous_mistake("still in use by memcpy_async")
+def frees_in_flight(acl, client, slot, other):
+    slot.submit(utterance(20))
+    acl.rt.free_host(slot.host_output)
+
+
+@asynchronous_mistake("still in use by execute_async")
+def destroys_a_dataset_in_flight(acl, client, slot, other):
+    slot.submit(utterance(20))
+    acl.mdl.destroy_dataset(slot.out_set)
+
+
+@asynchronous_mistake("still in flight")
+def destroys_a_stream_in_flight(acl, client, slot, other):
+    slot.submit(utterance(20))
+    acl.rt.destroy_stream(client.stream)
+
+
+@asynchronous_mistake("still in use by execute_async")
+def sets_a_gear_in_flight(acl, client, slot, other):
+    slot.submit(utterance(20))
+    slot.set_gear(10)
+
+
+@asynchronous_mistake("still in use by execute_async")
+def shares_a_selector(acl, client, slot, other):
+    acl.update_data_buffer(other.in_buffers[1], slot.inputs[1], 4)
+    slot.submit(utterance(20))
+    other.submit(utterance(10))
+
+
+@asynchronous_mistake("still in use by")
+def copies_in_flight_output_at_once(acl, client, slot, other):
+    slot.submit(utterance(20))
+    acl.rt.memcpy(slot.host_output, 4, slot.outputs[0], 4, D2H)
+
+
+@asynchronous_mistake("still in use by memcpy_async")
+def reads_before_synchronising(acl, client, slot, other):
+    slot.submit(utterance(20))
+    acl.util.ptr_to_bytes(slot.host_output, 4)
+
+
+@asynchronous_mistake("another stream")
+def runs_a_model_on_two_streams(acl, client, slot, other):
+    slot.submit(utterance(20))
+    client.stream, _ = acl.rt.create_stream()
+    other.submit(utterance(20))
+
+
+@asynchronous_mistake("unordered")
+def copies_on_an_unordered_stream(acl, client, slot, other):
+    slot.submit(utterance(20))
+    stream, _ = acl.rt.create_stream()
+    acl.rt.memcpy_async(other.host_output, 4, slot.outputs[0], 4, D2H, stream)
+
+
+@asynchronous_mistake("recorded again")
+def records_an_event_twice(acl, client, slot, other):
+    event, _ = acl.rt.create_event()
+    acl.rt.record_event(event, client.stream)
+    acl.rt.record_event(event, client.stream)
+
+
+@asynchronous_mistake("has to be destroyed first")
+def destroys_a_stream_before_its_event(acl, client, slot, other):
+    event, _ = acl.rt.create_event()
+    acl.rt.record_event(event, client.stream)
+    acl.rt.synchronize_stream(client.stream)
+    acl.rt.destroy_stream(client.stream)
+
+
+@asynchronous_mistake("0 bytes, 108 are needed")
+def leaves_an_output_to_the_library(acl, client, slot, other):
+    acl.update_data_buffer(slot.out_buffers[0], 0, 0)
+    slot.set_gear(20)
+    slot.execute()
+
+
+@pytest.mark.parametrize(("mistake", "text"), ASYNCHRONOUS_MISTAKES, ids=names(ASYNCHRONOUS_MISTAKES))
+def test_a_broken_asynchronous_client_is_caught(acl, async_client, mistake, text):
+    with pytest.raises(acl.ContractViolation, match=text):
+        mistake(acl, async_client, *async_client.slots)
+    assert text in report().violations[-1]["text"]
+
+
+# Leaks
+
+
+@leak("stream created at")
+def forgets_a_stream(acl):
+    acl.rt.create_stream()
+
+
+@leak("device memory created at", "host memory created at")
+def forgets_memory(acl):
+    acl.rt.malloc(64, 0)
+    acl.rt.malloc_host(64)
+
+
+@leak("dataset created at")
+def forgets_a_dataset(acl):
+    acl.mdl.create_dataset()
+
+
+@leak("model description created at")
+def forgets_a_description(acl):
+    acl.mdl.create_desc()
+
+
+@leak("context created at")
+def forgets_a_context(acl):
+    acl.rt.create_context(0)
+
+
+@leak()
+def forgets_the_device(acl):
+    pass
+
+
+@pytest.mark.parametrize(("forget", "texts"), LEAKS, ids=names(LEAKS))
+def test_leaks_are_reported(acl, forget, texts):
+    acl.init()
+    acl.rt.set_device(0)  # which nobody resets
+    forget(acl)
+    assert acl.finalize() == 0
+    leaks = [*texts, "device 0"]
+    assert [any(text in leak for leak in report().leaks) for text in leaks] == [True] * len(leaks)
+    assert len(report().leaks) == len(leaks)
+
+
+# The process of a broken client
+
+
+def test_a_swallowed_violation_is_still_reported(tmp_path):
+    code = """
+        import acl
+
+        acl.init()
+        acl.rt.set_device(0)
+        try:
+            acl.rt.free(12345678)
+        except BaseException:
+            pass
+        print("result")
+    """
+    path = tmp_path / "report.json"
+    done = run_program(code, REPORT=path)
+    assert done.returncode == 70
+    assert done.stdout == "result\n"
+    assert "violation: acl.rt.free" in done.stderr and "leak: device 0" in done.stderr
+    found = json.loads(path.read_text(encoding="utf-8"))
+    assert [violation["call"] for violation in found["violations"]] == ["acl.rt.free"]
+    assert "acl.finalize was not called" in found["leaks"]
+    assert found["calls"] == {"acl.init": 1, "acl.rt.free": 1, "acl.rt.set_device": 1}
+    assert (found["total_calls"], found["failable_calls"], found["injected"]) == (3, 3, None)
+
+
+def test_a_clean_process_keeps_its_own_status(tmp_path):
+    code = """
+        import sys
+
+        import acl
+
+        acl.init()
+        acl.finalize()
+        sys.exit(3)
+    """
+    path = tmp_path / "report.json"
+    done = run_program(code, REPORT=path, FAIL_CALL=2)
+    assert (done.returncode, done.stderr) == (3, "")
+    assert json.loads(path.read_text(encoding="utf-8"))["injected"] == "acl.finalize"
+
+
+def test_device_memory_is_unreadable():
+    code = """
+        import ctypes
+
+        import acl
+
+        acl.init()
+        acl.rt.set_device(0)
+        ctypes.string_at(acl.rt.malloc(64, 0)[0], 1)
+    """
+    assert run_program(code).returncode == -signal.SIGSEGV

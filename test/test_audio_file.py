@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Proves that audio is decoded sample by sample, and that damaged, cut and other audio is refused with its name."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+import soundfile
+
+from wav2vec2_eval.errors import SuiteError
+from wav2vec2_eval.sources.audio_file import decode
+
+from conftest import noise
+
+
+def flac(num_samples=20_000, rate=16_000, channels=1):
+    buffer = io.BytesIO()
+    samples = np.repeat(noise(num_samples)[:, None], channels, axis=1)
+    soundfile.write(buffer, samples, rate, format="FLAC", subtype="PCM_16")
+    return buffer.getvalue()
+
+
+def damaged(content, position):
+    """Nine bytes from `position` on are inverted."""
+    inverted = bytes(byte ^ 0xFF for byte in content[position : position + 9])
+    return content[:position] + inverted + content[position + 9 :]
+
+
+def with_header_length(num_samples):
+    """A FLAC file with this number of samples in its header. An encoder that writes into a pipe leaves 0 there."""
+    content = bytearray(flac())
+    # The fields follow "fLaC" and the header of the block: sample rate, channels, width, then 36 bits of length.
+    fields = int.from_bytes(content[18:26], "big")
+    content[18:26] = (fields >> 36 << 36 | num_samples).to_bytes(8, "big")
+    return bytes(content)
+
+
+def test_a_file_and_its_content_decode_to_the_samples_written(tmp_path):
+    samples = np.array([0, 1, -1, 32767, -32768] * 100, np.int16)
+    path = tmp_path / "x.flac"
+    soundfile.write(path, samples, 16_000, subtype="PCM_16")
+    for source in (path, io.BytesIO(path.read_bytes())):
+        waveform = decode(source, "x")
+        assert waveform.dtype == np.float32
+        assert np.array_equal(waveform, samples / np.float32(32768))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (flac(rate=8_000), "expected 16000 Hz mono, found 8000 Hz with 1 channels"),
+        (flac(channels=2), "expected 16000 Hz mono, found 16000 Hz with 2 channels"),
+        (b"", "cannot be decoded"),
+        (b"RIFF nonsense", "cannot be decoded"),
+        (flac()[:5_000], "cannot be decoded|expected 20000 samples"),
+        (flac()[:-3], "cannot be decoded|expected 20000 samples"),
+        (damaged(flac(), 5_000), "cannot be decoded"),
+        (damaged(flac(), 20_000), "cannot be decoded"),
+        (with_header_length(0), "its header says"),
+        (with_header_length(2**36 - 1), "its header says"),
+    ],
+)
+def test_unusable_audio_is_refused_with_its_name(tmp_path, content, message):
+    path = tmp_path / "x.flac"
+    path.write_bytes(content)
+    for source in (path, io.BytesIO(content)):
+        with pytest.raises(SuiteError, match=f"^1-2-3: .*({message})"):
+            decode(source, "1-2-3")
+
+
+def test_a_file_cut_between_two_blocks_is_refused(tmp_path):
+    """FLAC blocks start with a sync code. A file that is cut there decodes without an error."""
+    content = flac()
+    path = tmp_path / "x.flac"
+    starts = [position for position in range(100, len(content)) if content[position : position + 2] == b"\xff\xf8"]
+    assert starts
+    for start in starts:
+        path.write_bytes(content[:start])
+        with pytest.raises(SuiteError, match=r"cannot be decoded|expected 20000 samples"):
+            decode(path, "1-2-3")
+
+
+def test_fewer_samples_than_the_header_says_are_refused(monkeypatch):
+    """Some versions of libsndfile return the samples before a cut without an error."""
+    monkeypatch.setattr(soundfile.SoundFile, "read", lambda self, dtype: np.zeros(19_999, dtype))
+    with pytest.raises(SuiteError, match=r"^x: expected 20000 samples, found 19999; copy the file again"):
+        decode(io.BytesIO(flac()), "x")

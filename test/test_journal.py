@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Proves that the journal is read as it was written, that a cut last line is ignored, and a malformed line refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from wav2vec2_eval.errors import SuiteError
+from wav2vec2_eval.files.journal import Finished, Output, format_finished, read_journal
+from wav2vec2_eval.speech.latency import Latency
+
+FLOATS = Output(np.dtype("float32"), (1, 3, 32))
+IDS = Output(np.dtype("int64"), (7,))
+
+
+@pytest.mark.parametrize(
+    ("item", "line"),
+    [
+        (Finished(Latency(1.5, 2.25), (FLOATS, IDS)), "k\t1.500000\t2.250000\t-\t-\tfloat32 (1,3,32)\tint64 (7)\n"),
+        (
+            Finished(Latency(0.000001, 3, 0.5, 0.25), (IDS,)),
+            "k\t0.000001\t3.000000\t0.500000\t0.250000\tint64 (7)\n",
+        ),
+    ],
+)
+def test_a_line_is_read_as_it_was_written(tmp_path, item, line):
+    assert format_finished("k", item) == line
+    (tmp_path / "results.tsv").write_text(line)
+    assert read_journal(tmp_path) == {"k": item}
+
+
+def test_a_cut_last_line_is_ignored(tmp_path):
+    lines = [format_finished(key, Finished(Latency(1, 2), (FLOATS,))) for key in "ab"]
+    text = "".join(lines)
+    for end in range(len(text)):
+        (tmp_path / "results.tsv").write_text(text[:end])
+        assert set(read_journal(tmp_path)) == ({"a"} if end >= len(lines[0]) else set())
+
+
+def test_a_missing_journal_is_refused(tmp_path):
+    with pytest.raises(SuiteError, match=r"results\.tsv: no such file"):
+        read_journal(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "a",
+        "a\t1",
+        "a\tx\t1\t-\t-\tint8 (1)",
+        "a\t1\t1\t-\tint8 (1)",
+        "a\t1\t1\t-\t-",
+        "a\t1\t1\t-\t-\tint7 (1)",
+        "a\t1\t1\t-\t-\tint8 [1]",
+    ],
+)
+def test_a_malformed_journal_is_refused(tmp_path, line):
+    (tmp_path / "results.tsv").write_text(f"{line}\n")
+    with pytest.raises(SuiteError, match="line 1: not a line of a results journal"):
+        read_journal(tmp_path)

@@ -1,0 +1,304 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The whole evaluation, from audio to one table: accuracy and speed of the suite beside PyTorch.
+
+On an Ascend host the model runs on the NPU, elsewhere on the CPU. All files are written below the current folder. The
+environment variable PYTHON names the Python to use, default python3.
+
+    bash test/eval_acc_perf.sh --demo
+    bash test/eval_acc_perf.sh --which_dataset=clean --dataset_path=/data/LibriSpeech
+"""
+
+# eval_acc_perf.sh starts this module before the suite's Python is found: it needs Python 3.9 and no package.
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from . import MODEL_ID, MODEL_NAME, cli
+from .engines.precision import CPU_ENGINES, CPU_PRECISIONS, choose_cpu_engine, parse_precision
+from .errors import SuiteError
+from .files.names import GEARS_NAME, MANIFEST_NAME, SCORES_NAME, UTTERANCES_NAME, model_name
+from .sources.splits import SPLITS
+
+ROOT = Path(__file__).resolve().parent.parent
+DEMO = ROOT / "test/demo"
+DEMO_FOLDER = Path("demo_res")  # keeps the demo's results apart from those of real data
+TRANSCRIPTIONS_NAME = "transcriptions.txt"
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = cli.ArgumentParser(__doc__)
+    parser.allow_abbrev = False
+    option = parser.add_argument
+    option("--demo", action="store_true", help="the small corpus and model of test/demo; needs no hub and no data")
+    option("--which_dataset", choices=tuple(SPLITS), default="clean", help="the data set")
+    option("--dataset_path", metavar="FOLDER", help="a local LibriSpeech tree, read instead of the hub")
+    option("--model_name_or_path", metavar="MODEL", help=f"hub id or local folder (default: {MODEL_ID})")
+    option("--limit", type=cli.integer(1), metavar="N", help="use only the first N utterances")
+    option(
+        "--gears",
+        metavar="GEARS",
+        help="padding as in preprocess.py (default: 'default' on an NPU or with --attention_mask, else 'none')",
+    )
+    option("--attention_mask", action="store_true", help="the padding-exact model, with a second input")
+    option("--engine", choices=CPU_ENGINES, default="auto", help="CPU; auto: onnxruntime in f32, else openvino")
+    option("--precision", type=parse_precision, choices=CPU_PRECISIONS, default="f32", help="CPU; bf16 needs OpenVINO")
+    option("--calibration", metavar="FILE", help="the manifest that calibrates int8 (default: the evaluated set's own)")
+    option("--soc_version", metavar="SOC", help="the NPU, for example Ascend310P3 (default: what npu-smi shows)")
+    option("--device_id", type=cli.integer(0), default=0, metavar="N", help="which NPU")
+    option("--skip_baseline", action="store_true", help="leave PyTorch out")
+    option("--max_wer", type=number, metavar="X", help="fail if the WER is above X, for example 0.04")
+    args = parser.parse_args(argv)
+    check_together(args)
+    return args
+
+
+def number(text: str) -> str:
+    """An option type for decimal numbers. Keeps the text, which may be empty for "not given"."""
+    if not re.fullmatch(r"([0-9]+(\.[0-9]+)?)?", text):
+        raise argparse.ArgumentTypeError(f"expected a number like 0.04, found {text!r}")
+    return text
+
+
+def check_together(args: argparse.Namespace) -> None:
+    """Raise SuiteError for options that contradict each other, before anything is run."""
+    choose_cpu_engine(args.engine, args.precision, openvino_is_installed=True)
+    if args.calibration and args.precision != "int8":
+        raise SuiteError("--calibration: only --precision=int8 is calibrated")
+    if args.calibration and not _is_file(args.calibration):
+        raise SuiteError(f"--calibration={args.calibration}: no such file")
+    if args.demo and (args.dataset_path, args.model_name_or_path) != (None, None):
+        raise SuiteError("--demo has a data set and a model of its own; give no other")
+
+
+def enter_demo_folder(args: argparse.Namespace) -> None:
+    """Make the demo's folder the current one, and evaluate the demo's corpus and model."""
+    for name in ("gears", "calibration"):
+        path = getattr(args, name)
+        if path and _is_file(path):
+            setattr(args, name, str(Path(path).resolve()))
+    args.dataset_path, args.model_name_or_path = DEMO / "LibriSpeech", DEMO / "model"
+    DEMO_FOLDER.mkdir(exist_ok=True)
+    os.chdir(DEMO_FOLDER)
+
+
+def _is_file(path: str) -> bool:
+    return os.path.isfile(path)  # noqa: PTH113 (Path.is_file raises an error where a list of gears is too long a name)
+
+
+def find_python(args: argparse.Namespace) -> str:
+    """The Python that runs the scripts. If there is none with their packages, an environment is made."""
+    engine = choose_cpu_engine(args.engine, args.precision, openvino_is_installed=True)
+    needs_openvino = engine == "openvino" or args.precision == "int8"  # NNCF, which quantizes, comes with OpenVINO
+    requirements = ROOT / ("requirements-openvino.txt" if needs_openvino else "requirements.txt")
+    python = shell_function("test/environment.sh", "python_with", str(requirements))
+    say(f"Python: {python}")
+    return python
+
+
+def find_npu(args: argparse.Namespace, python: str) -> str:
+    """The SoC version of the NPU that runs the model; empty if the CPU does.
+
+    Raises SuiteError if there is no NPU for `--soc_version`, or if an option of the CPU is given and there is one.
+    """
+    soc_version, lacking = args.soc_version, ""
+    if not shutil.which("atc"):
+        lacking = "CANN's atc was not found"
+    elif not (soc_version := soc_version or shell_function("wav2vec2_eval/ascend_env.sh", "detect_soc")):
+        lacking = "npu-smi shows none"
+    elif reason := import_error(python, "acl"):
+        lacking = f"Python's acl: {reason}"
+    if lacking:
+        if args.soc_version:
+            raise SuiteError(f"--soc_version={args.soc_version}: no NPU can be used here ({lacking})")
+        say(f"no NPU can be used here ({lacking}): the model runs on this host's CPU")
+        return ""
+    say(f"NPU: {soc_version}, device {args.device_id}")
+    if (args.engine, args.precision) != ("auto", "f32"):
+        raise SuiteError(
+            "--engine and --precision are the CPU's, but the model runs on the NPU; see onnx2om.sh for its precision"
+        )
+    return str(soc_version)
+
+
+def import_error(python: str, module: str) -> str:
+    """The last line of the traceback if `module` cannot be imported, else an empty text."""
+    done = subprocess.run(
+        [python, "-P", "-c", f"import {module}"],
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    return (done.stderr.splitlines() or [f"exit status {done.returncode}"])[-1] if done.returncode else ""
+
+
+class Evaluation:
+    """The stages from audio to the table. The data set's name is part of every folder's name, so sets stay apart."""
+
+    def __init__(self, args: argparse.Namespace, python: str, soc_version: str) -> None:
+        """`soc_version` names the NPU; it is empty if the model runs on the CPU."""
+        self.args, self.python, self.soc_version = args, python, soc_version
+        self.data = f"./pre_data/{args.which_dataset}"
+        self.results = f"./om_infer_res_{args.which_dataset}"
+        self.baseline_results = f"./pth_online_infer_res/{args.which_dataset}"
+        onnx = model_name(MODEL_NAME, attention_mask=args.attention_mask, int8=args.precision == "int8")
+        self.model = Path(onnx).stem
+        self.selection = given(args, "which_dataset", "dataset_path", "model_name_or_path", "limit")
+        self.masked = ["--attention_mask"] if args.attention_mask else []
+
+    def stages(self) -> Iterator[tuple[str, Callable[[], None]]]:
+        """The title of each stage, and the function that runs it, in order."""
+        yield "preprocess", self.preprocess
+        yield "export to ONNX", self.export
+        if self.soc_version:
+            yield f"compile for {self.soc_version}", self.compile
+        yield "infer", self.infer
+        yield "decode and score", self.score
+        if not self.args.skip_baseline:
+            yield "PyTorch baseline", self.baseline
+        yield "result", self.report
+
+    def preprocess(self) -> None:
+        gears = self.args.gears or ("default" if self.soc_version or self.args.attention_mask else "none")
+        folder = f"--pre_data_save_path={self.data}"
+        self._script("preprocess.py", folder, f"--gears={gears}", *self.selection, *self.masked)
+
+    def export(self) -> None:
+        options = ["--model_save_dir=./models", *given(self.args, "model_name_or_path"), *self.masked]
+        if self.args.precision == "int8":
+            if not self.args.calibration:
+                say("int8 is calibrated on a part of the evaluated set itself; see --calibration")
+            calibration = self.args.calibration or f"{self.data}/{MANIFEST_NAME}"
+            options += ["--quantize=int8", f"--calibration={calibration}"]
+        self._script("export_onnx.py", *options)
+
+    def compile(self) -> None:
+        gears = f"--gears_from={self.data}/{GEARS_NAME}"
+        run(["bash", f"{ROOT}/onnx2om.sh", self.soc_version, self.model, gears], environment())
+
+    def infer(self) -> None:
+        self._script(
+            "pyacl_infer.py",
+            f"--model_path=./models/{self.model}{'.om' if self.soc_version else '.onnx'}",
+            f"--device_id={self.args.device_id}",
+            f"--input_dtypes={'float32,float32' if self.args.attention_mask else 'float32'}",
+            f"--engine={self.args.engine}",
+            f"--precision={self.args.precision}",
+            self._warm_up(),
+            f"--input_info_file_path={self.data}/{MANIFEST_NAME}",
+            f"--infer_res_save_path={self.results}",
+        )
+
+    def score(self) -> None:
+        transcriptions = f"--res_save_path={self.results}/{TRANSCRIPTIONS_NAME}"
+        self._script("postprocess.py", f"--bin_file_path={self.results}", transcriptions, *self.selection)
+
+    def baseline(self) -> None:
+        transcriptions = f"--pred_res_save_path={self.baseline_results}/{TRANSCRIPTIONS_NAME}"
+        self._script("pth_online_infer.py", self._warm_up(), transcriptions, *self.selection)
+
+    def report(self) -> None:
+        options = [f"--suite={self.results}", f"--output=./eval_res/{self.args.which_dataset}"]
+        if not self.args.skip_baseline:
+            options.append(f"--baseline={self.baseline_results}")
+        if self.soc_version:
+            options.append(f"--soc_version={self.soc_version}")
+        if self.args.max_wer:
+            options.append(f"--max_wer={self.args.max_wer}")
+        self._python("-m", "wav2vec2_eval.report", *options)
+
+    def _warm_up(self) -> str:
+        """Leave the first inference out of the averages, in the baseline too. A single inference is not left out."""
+        lines = Path(self.data, UTTERANCES_NAME).read_text(encoding="utf-8").count("\n")
+        return f"--workspace={int(lines > 1)}"
+
+    def _script(self, name: str, *options: str) -> None:
+        self._python(f"{ROOT}/{name}", *options)
+
+    def _python(self, *arguments: str) -> None:
+        """Run Python with the suite on its module path. -P keeps the current folder off it, in worker processes too."""
+        run([self.python, "-P", *arguments], environment(str(ROOT)))
+
+
+def given(args: argparse.Namespace, *names: str) -> list[str]:
+    """The options `names` that the user gave. The scripts have their own defaults for the others."""
+    return [f"--{name}={value}" for name in names if (value := getattr(args, name)) is not None]
+
+
+def shell_function(file: str, function: str, *arguments: str) -> str:
+    """What a function of one of the suite's shell files prints."""
+    command = ["bash", "-c", 'source "$0" && "$@"', str(ROOT / file), function, *arguments]
+    return run(command, environment(), captured=True).strip()
+
+
+def environment(*module_folders: str) -> dict[str, str]:
+    """This process's environment with `module_folders` in front of PYTHONPATH.
+
+    Empty entries of PYTHONPATH are left out: Python takes them for the current folder. Some set_env.sh leave one.
+    """
+    inherited = [folder for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([*module_folders, *inherited])}
+
+
+def run(command: Sequence[str], environment: dict[str, str], captured: bool = False) -> str:
+    """Run a command to its end. Returns what it printed, if `captured`.
+
+    If the command fails, this process ends with the same exit status. It adds no message, because the command has
+    printed one, except where a signal killed the command.
+    """
+    stdout = subprocess.PIPE if captured else None
+    with subprocess.Popen(command, env=environment, stdout=stdout, text=True) as process:
+        try:
+            printed, _ = process.communicate()
+        except SystemExit:  # SIGTERM, see cli.run
+            process.terminate()
+            raise
+        except KeyboardInterrupt:  # Ctrl-C has reached the command, too, which prints "interrupted"
+            process.wait()
+            sys.exit(128 + signal.SIGINT)
+    if process.returncode < 0:
+        print(f"{Path(sys.argv[0]).name}: error: signal {-process.returncode} ended {command}", file=sys.stderr)
+        sys.exit(128 - process.returncode)
+    if process.returncode:
+        sys.exit(process.returncode)
+    return printed or ""
+
+
+def say(text: str) -> None:
+    """Print at once, before the next command prints."""
+    print(text, flush=True)
+
+
+def show_examples(results: Path) -> None:
+    """The demo's last lines."""
+    say("\nSynthetic speech and a small model: the figures show that the suite works, not how well wav2vec2 does.")
+    say(f"All files are in {Path.cwd()}. Some of the utterances, reference / hypothesis:")
+    for line in (results / SCORES_NAME).read_text(encoding="utf-8").splitlines()[2::10][:5]:
+        *_, reference, hypothesis = line.split("\t")
+        say(f"  {reference} / {hypothesis}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parse_args(argv)
+    if args.demo:
+        enter_demo_folder(args)
+    say("\n[1] environment")
+    python = find_python(args)
+    evaluation = Evaluation(args, python, find_npu(args, python))
+    for number, (title, run_stage) in enumerate(evaluation.stages(), start=2):
+        say(f"\n[{number}] {title}")
+        run_stage()
+    if args.demo:
+        show_examples(Path(evaluation.results))
+    return 0
