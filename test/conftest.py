@@ -42,7 +42,7 @@ os.environ["PYTHON"] = sys.executable
 # No test may reach the hub. The scripts must not try to when they are given local paths.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-# Scripts buffer their output, as in a user's shell. Without buffers a test could not see what a script loses at its end.
+# Scripts buffer their output, as in a user's shell: unbuffered, a script would lose nothing at its end.
 BARE_ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
 
 SYMBOLS = ["<pad>", "<s>", "</s>", "<unk>", "|", *"ETAONIHSRDLUMWCFGYPBVK'XJQZ"]
@@ -85,13 +85,13 @@ def make_tree(root: Path) -> Path:
     return root
 
 
-def make_model(folder: Path, seed: int = 0, vocab_size: int = len(SYMBOLS), **options: object) -> Path:
+def make_model(folder: Path, seed: int = 0, vocab_size: int = len(SYMBOLS), **options: Any) -> Path:
     """A small random Wav2Vec2ForCTC with the architecture of base-960h, saved with the hub's files."""
     import torch
     from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2ForCTC
 
     torch.manual_seed(seed)
-    small = {
+    small: dict[str, Any] = {
         "vocab_size": vocab_size,
         "hidden_size": 32,
         "num_hidden_layers": 2,
@@ -258,7 +258,7 @@ def check_clean(cwd: Path) -> None:
 
 
 def small_graph(masked: bool) -> onnx.ModelProto:
-    """(1, T) -> (1, F, 8): one convolution with the frames of wav2vec 2.0; `masked` multiplies by the mask before it."""
+    """(1, T) -> (1, F, 8): one convolution with the frames of wav2vec 2.0. `masked`: of waveform times mask."""
     import onnx
     from onnx import TensorProto, helper
 

@@ -92,7 +92,9 @@ def test_an_error_has_the_call_the_code_its_meaning_and_the_message_of_cann(cann
     cann.message = "EZ9999: inner error"
     with pytest.raises(AclError) as failure:
         Acl().call("acl.mdl.execute")
-    expected = f"acl.mdl.execute failed with code {FAILED} ({MEANINGS[FAILED]}): EZ9999: inner error; see docs/ascend.md"
+    expected = (
+        f"acl.mdl.execute failed with code {FAILED} ({MEANINGS[FAILED]}): EZ9999: inner error; see docs/ascend.md"
+    )
     assert str(failure.value) == expected
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The real scripts, run in order as a user runs them, against transformers and jiwer on the same weights."""
+"""Proves the scripts, run in order as a user runs them, against transformers and jiwer on the same weights."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import ast
 import json
 import re
 import shutil
+import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import jiwer
@@ -17,10 +17,19 @@ import onnx
 import pytest
 import soundfile
 
-from wav2vec2_eval.audio import frame_count
-from wav2vec2_eval.timing import parse_figures
+from wav2vec2_eval.speech.audio import frame_count
+from wav2vec2_eval.speech.latency import parse_figures
 
-from conftest import BARE_ENVIRONMENT, ORDER, ROOT, SPEECH, run_ok, run_script
+from conftest import (
+    BARE_ENVIRONMENT,
+    ORDER,
+    ROOT,
+    SPEECH,
+    at_startup,
+    run_ok,
+    run_script,
+    write_two_input_model,
+)
 
 PADDED = [40_000, 10_000, 10_000, 10_000, 30_000]
 MODEL = "--model_path=./models/wav2vec2-base-960h.onnx"
@@ -83,22 +92,6 @@ def test_model_input_equals_transformers_to_the_bit(chain, speech, model_folder)
         assert written.tobytes() == np.pad(alone, (0, PADDED[key] - len(alone))).astype(np.float32).tobytes()
 
 
-def test_exported_graph(chain):
-    model = onnx.load(chain / "models/wav2vec2-base-960h.onnx")
-    axes = [
-        (value.name, [axis.dim_param or axis.dim_value for axis in value.type.tensor_type.shape.dim])
-        for value in (*model.graph.input, *model.graph.output)
-    ]
-    assert axes == [("input", ["batch_size", "data_len"]), ("output", ["batch_size", "frames", 32])]
-    assert [(opset.domain, opset.version) for opset in model.opset_import] == [("", 11)]
-    operators = {node.op_type for node in model.graph.node}
-    assert not operators & {"Identity", "Cast", "Dropout", "If", "Loop", "Range", "Where", "Norm", "ReduceL2"}
-    used = {name for node in model.graph.node for name in node.input}
-    assert not {tensor.name for tensor in model.graph.initializer} - used
-    assert not any("parametrizations" in tensor.name for tensor in model.graph.initializer)
-    assert [path.name for path in (chain / "models").iterdir()] == ["wav2vec2-base-960h.onnx"]
-
-
 def test_logits_equal_transformers(chain, expected):
     for key, (logits, _) in enumerate(expected["padded"]):
         actual = np.fromfile(chain / f"om_infer_res_clean/{key}.0.bin", np.float32).reshape(1, -1, 32)
@@ -108,7 +101,7 @@ def test_logits_equal_transformers(chain, expected):
 
 def test_transcripts_equal_transformers(chain, expected):
     padded = [text for _, text in expected["padded"]]
-    assert len(set(padded)) > 3, "the random model says the same of everything: a poor test"
+    assert len(set(padded)) > 3, "a poor test: the random model gives the same text for everything"
     assert transcripts(chain / "om_infer_res_clean/transcriptions.txt") == padded
     assert transcripts(chain / "pth_online_infer_res/clean/transcriptions.txt") == padded
 
@@ -218,7 +211,7 @@ def test_resume_infers_only_what_is_missing(copy):
     (folder / "infer_time.txt").unlink()
     (folder / "1.0.bin").write_bytes(before["1.0.bin"][:-4])  # cut short
     (folder / "3.0.bin").unlink()
-    (folder / "0.0.bin").write_bytes(bytes(len(before["0.0.bin"])))  # whole, and so it is kept
+    (folder / "0.0.bin").write_bytes(bytes(len(before["0.0.bin"])))  # of the right size, so it is kept
     done = infer(copy, "--resume", results="./om_infer_res_clean")
     assert "resumed: 3 of 5 results are kept" in done.stdout
     after = {path.name: path.read_bytes() for path in folder.glob("*.bin")}
@@ -260,7 +253,7 @@ def test_resume_refuses_another_model(copy):
 
 
 def test_a_part_of_the_manifest_will_do(copy, model_folder):
-    """Under whatever name; utterances.tsv may hold more. Results go with the part, and can be replaced and scored."""
+    """A manifest of any name, with a part of utterances.tsv's utterances: its results can be replaced and scored."""
     part = copy / "pre_data/clean/part.info"
     part.write_text("".join((copy / "pre_data/clean/bin_file.info").read_text().splitlines(keepends=True)[1:3]))
     for _ in range(2):
@@ -316,37 +309,8 @@ def test_the_baseline_leaves_out_its_warm_up(chain, speech, model_folder, tmp_pa
     assert timed_ms == pytest.approx(total_ms) if left_out == 0 else timed_ms < total_ms
 
 
-def test_the_baseline_on_a_device_that_is_synchronised(speech, model_folder):
-    """As on a GPU: fenced around each forward pass, reading ahead, and the same logits."""
-    import torch
-
-    import pth_online_infer
-    from wav2vec2_eval import librispeech
-    from wav2vec2_eval import model_folder as models
-
-    dataset = librispeech.open_dataset("clean", str(speech))
-    extractor = models.feature_extractor(str(model_folder))
-    model = pth_online_infer.load(str(model_folder), "float32", torch.device("cpu"))
-
-    def inputs():
-        return (librispeech.model_input(dataset, index, extractor) for index in range(len(ORDER)))
-
-    calls = []
-    fenced = list(pth_online_infer.infer(model, inputs(), lambda: calls.append("synchronize")))
-    assert len(calls) == 2 * len(ORDER)
-    for ours, plain in zip(fenced, pth_online_infer.infer(model, inputs(), None), strict=True):
-        assert ours.num_samples == plain.num_samples
-        assert np.array_equal(ours.logits, plain.logits)
-    unfinished = pth_online_infer.infer(model, inputs(), lambda: None)
-    next(unfinished)
-    unfinished.close()
-    assert "read-ahead" not in [thread.name for thread in threading.enumerate()]
-
-
 def test_two_model_inputs(tmp_path):
-    from test_engines import write_model
-
-    write_model(tmp_path / "model.onnx")
+    write_two_input_model(tmp_path / "model.onnx")
     lines = []
     for key, length in (("x", 3), ("y", 2)):
         np.arange(length, dtype=np.float32).tofile(tmp_path / f"{key}.bin")
@@ -368,7 +332,7 @@ def test_two_model_inputs(tmp_path):
 
 
 def test_results_of_another_tool_are_scored_too(copy, model_folder, speech):
-    """Only what every such suite writes: <k>.0.bin. References come from the data set, in its order."""
+    """The folder holds <k>.0.bin alone. The references come from the data set, in its order."""
     folder = copy / "other tool"
     folder.mkdir()
     for key in range(len(ORDER)):
@@ -386,7 +350,7 @@ def test_results_of_another_tool_are_scored_too(copy, model_folder, speech):
 
 
 def test_the_whole_evaluation_in_one_command(model_folder, speech, tmp_path):
-    import subprocess
+    environment = {"PYTHON": sys.executable, "PATH": "/usr/bin:/bin", "HF_HUB_OFFLINE": "1"}
 
     def evaluate(*options):
         command = [
@@ -398,7 +362,7 @@ def test_the_whole_evaluation_in_one_command(model_folder, speech, tmp_path):
             f"--model_name_or_path={model_folder}",
             *options,
         ]
-        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=ENVIRONMENT, check=False)
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env=environment, check=False)
 
     done = evaluate("--limit=3", "--max_wer=99")
     assert (done.returncode, done.stderr) == (0, "")
@@ -416,51 +380,33 @@ def test_the_whole_evaluation_in_one_command(model_folder, speech, tmp_path):
     assert "is above --max_wer=0.0" in done.stderr
 
 
-ENVIRONMENT = {"PYTHON": sys.executable, "PATH": "/usr/bin:/bin", "HF_HUB_OFFLINE": "1"}
+NOT_ON_AN_ASCEND_HOST = (
+    *("torch", "transformers", "datasets", "soundfile", "jiwer", "onnx", "huggingface_hub", "safetensors"),
+)
 
 
 def test_what_an_ascend_host_needs(chain, tmp_path):
-    """pyacl_infer.py runs without torch, transformers and all the rest, and its modules are Python 3.9."""
-    (tmp_path / "sitecustomize.py").write_text(
-        "import atexit, pathlib, sys\n"
-        "class Finder:\n"
-        "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name.split('.')[0] in {'torch', 'transformers', 'datasets', 'soundfile', 'jiwer', 'onnx',\n"
-        "                                  'huggingface_hub', 'safetensors'}:\n"
-        "            raise ModuleNotFoundError(name)\n"
-        "sys.meta_path.insert(0, Finder())\n"
-        "def list_modules():\n"
-        "    files = [getattr(module, '__file__', None) for module in sys.modules.values()]\n"
-        f"    own = sorted(file for file in files if file and file.startswith({str(ROOT)!r}) and '.venv' not in file)\n"
-        f"    pathlib.Path({str(tmp_path / 'modules')!r}).write_text('\\n'.join(own))\n"
-        "atexit.register(list_modules)\n"
-    )
+    """pyacl_infer.py runs without torch, transformers and many others, and its modules are Python 3.9."""
+    modules = tmp_path / "modules"
+    blocked = ",".join(NOT_ON_AN_ASCEND_HOST)
     done = run_script(
         "pyacl_infer.py",
         MODEL,
         MANIFEST,
         f"--infer_res_save_path={tmp_path / 'res'}",
         cwd=chain,
-        environment={"PYTHONPATH": str(tmp_path)},
+        environment=at_startup(tmp_path, "without_packages.py", BLOCKED=blocked, MODULES=str(modules)),
     )
     assert (done.returncode, done.stderr) == (0, "")
-    modules = (tmp_path / "modules").read_text().split("\n")
-    assert any(name.endswith("onnx_engine.py") for name in modules)
-    for name in modules:
-        ast.parse(Path(name).read_text(encoding="utf-8"), feature_version=(3, 9))
-
-
-OFFLINE = """\
-import socket
-def refuse(*args, **kwargs):
-    raise AssertionError("network access")
-socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = refuse
-"""
+    files = [Path(line) for line in modules.read_text().splitlines()]
+    own = [path for path in files if path.is_relative_to(ROOT) and ".venv" not in path.parts]
+    assert ROOT / "wav2vec2_eval/engines/onnxruntime_cpu.py" in own
+    for path in own:
+        ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 9))
 
 
 def test_local_paths_never_touch_the_network(speech, model_folder, tmp_path):
-    (tmp_path / "sitecustomize.py").write_text(OFFLINE)
-    environment = {"PYTHONPATH": str(tmp_path), "HF_HUB_OFFLINE": "0"}
+    environment = at_startup(tmp_path, "without_network.py", HF_HUB_OFFLINE="0")
     model, data = f"--model_name_or_path={model_folder}", ("--which_dataset=clean", f"--dataset_path={speech}")
     for name, *options in (
         ("preprocess.py", "--pre_data_save_path=pre", *data, model),
@@ -474,9 +420,7 @@ def test_local_paths_never_touch_the_network(speech, model_folder, tmp_path):
 
 
 def test_output_that_nobody_reads_to_the_end(chain, model_folder, tmp_path):
-    """As into `head`; and a terminal that knows only ASCII."""
-    import subprocess
-
+    """Into a reader that closes the pipe, as `head` does, and into a terminal that knows only ASCII."""
     command = f'"{sys.executable}" "{ROOT}/preprocess.py" --help'
     done = subprocess.run(
         ["bash", "-c", f"{command} | true; echo ${{PIPESTATUS[0]}}"],
@@ -486,7 +430,7 @@ def test_output_that_nobody_reads_to_the_end(chain, model_folder, tmp_path):
         check=False,
     )
     assert done.stderr == ""
-    assert done.stdout in ("0\n", "141\n")  # 141 is SIGPIPE's; `true` may end before or after the help is written
+    assert done.stdout in ("0\n", "141\n")  # 141 is SIGPIPE's: `true` may end before the help is written, or after
     environment = {**BARE_ENVIRONMENT, "PYTHONIOENCODING": "ascii"}
     done = subprocess.run(["bash", "-c", command], env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which Python the shell scripts take for good enough."""
+"""Proves which Python the shell scripts accept: one with every required package in the same major version."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAJOR = NUMPY.split(".")[0]
     ("requirements", "good"),
     [
         (f"numpy=={NUMPY}\n", True),
-        (f"# a comment\nnumpy=={MAJOR}.0.99\n", True),  # another minor version
+        (f"# a comment\nnumpy=={MAJOR}.0.99\n", True),  # another minor version will do
         (f"numpy=={int(MAJOR) + 1}.0.0\n", False),
         ("torch==1.0.0\n", True),  # any: an Ascend host's belongs to its torch_npu
         ("there-is-no-such-package==1.0\n", False),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -80,11 +81,12 @@ class Host:
         self.python = self.bin / "python"
         self.python.write_text(FAKE)
         self.python.chmod(0o755)
+        self.script = SCRIPT
 
     def start(self, *options: str, npu: bool = False, **environment: str) -> subprocess.Popen[str]:
         source = f'source "{SET_ENV}" && ' if npu else ""
         return subprocess.Popen(
-            ["bash", "-c", f'{source}exec bash "$0" "$@"', str(SCRIPT), *options],
+            ["bash", "-c", f'{source}exec bash "$0" "$@"', str(self.script), *options],
             cwd=self.cwd,
             env={"PATH": "/usr/bin:/bin", "PYTHON": str(self.python), "HAS_PACKAGES": "1", **environment},
             stdout=subprocess.PIPE,
@@ -365,7 +367,13 @@ def test_signals_end_the_stage_and_the_run(host, number, to_all, status):
     assert errors == ("pyacl_infer.py: ended early\n" if number == signal.SIGINT else "")
 
 
-def test_an_environment_that_cannot_be_made(host):
+def test_an_environment_that_cannot_be_made(host, tmp_path):
+    """In a copy of the suite: an environment beside the original may exist."""
+    shutil.copytree(ROOT / "wav2vec2_eval", tmp_path / "suite/wav2vec2_eval")
+    (tmp_path / "suite/test").mkdir()
+    for name in ("eval_acc_perf.sh", "environment.sh", "has_packages.py"):
+        shutil.copy(ROOT / "test" / name, tmp_path / "suite/test")
+    host.script = tmp_path / "suite/test/eval_acc_perf.sh"
     done = host.run(HAS_PACKAGES="0")
     assert list(host.calls()) == ["venv"]
     assert (done.returncode, done.stderr.splitlines()[1:]) == (7, ["no room for an environment"])

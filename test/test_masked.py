@@ -1,22 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The padding-exact model: on every gear what transformers' unpadded model says."""
+"""Proves that the masked model answers in every gear what transformers' unpadded model answers."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import shutil
+from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
 import torch
 
-from wav2vec2_eval import masked
-from wav2vec2_eval.audio import GEARS, frame_count
 from wav2vec2_eval.errors import SuiteError
-from wav2vec2_eval.pytorch import load_model
+from wav2vec2_eval.export import masked
+from wav2vec2_eval.sources.pytorch_model import load_model
+from wav2vec2_eval.speech.audio import frame_count
+from wav2vec2_eval.speech.padding import GEARS
 
-from conftest import ROOT, make_model, noise, run_ok, run_script
+from conftest import infer_on_ascend, make_model, noise, run_ok, run_script
 
 FAMILIES = {
     "base": {},
@@ -53,7 +53,7 @@ def test_padding_changes_nothing(model, num_samples):
 
 
 def test_the_plain_model_is_not_exact(model):
-    """Otherwise the test above could not fail."""
+    """Otherwise test_padding_changes_nothing could not fail."""
     waveform = torch.from_numpy(noise(33_360)[None].astype(np.float32))
     with torch.inference_mode():
         expected = model(waveform).logits
@@ -61,7 +61,7 @@ def test_the_plain_model_is_not_exact(model):
     assert (logits - expected).abs().max() / expected.abs().max() > 1e-4
 
 
-def test_garbage_behind_the_end_changes_nothing(model):
+def test_garbage_after_the_end_changes_nothing(model):
     waveform = torch.from_numpy(noise(20_000)[None].astype(np.float32))
     samples, mask = padded(waveform, 50_000)
     wrapper = masked.MaskedWav2Vec2(model).eval()
@@ -74,7 +74,7 @@ def test_garbage_behind_the_end_changes_nothing(model):
 @pytest.mark.parametrize("scale", [0.03, 0.3, 3.0])
 @pytest.mark.parametrize("share", [0.5, 0.83, 1.0])
 def test_float16_statistics(scale, share):
-    """As a device that computes in float16 would, in gears that an utterance fills half or more."""
+    """As on a device that computes in float16, in gears that an utterance fills half or more."""
     length = 40_000
     hidden = scale * torch.randn(1, 8, length, generator=torch.Generator().manual_seed(0)) + scale
     real = (torch.arange(length) < share * length).to(hidden.dtype)[None, None]
@@ -96,55 +96,11 @@ def test_what_cannot_be_exact_is_refused(tmp_path, options):
         masked.MaskedWav2Vec2(model)
 
 
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory, model_folder):
-    cwd = tmp_path_factory.mktemp("masked")
-    out = run_ok(
-        "export_onnx.py", "--model_save_dir=models", "--attention_mask", f"--model_name_or_path={model_folder}", cwd=cwd
-    )
-    assert out.count("0 other symbols") == out.count("samples in") >= 5
-    assert "400 samples in 56 gears" in out
-    return cwd / "models/wav2vec2-base-960h-masked.onnx"
-
-
-def test_exported_graph(exported, chain):
-    model, plain = onnx.load(exported), onnx.load(chain / "models/wav2vec2-base-960h.onnx")
-    axes = [
-        (value.name, [axis.dim_param or axis.dim_value for axis in value.type.tensor_type.shape.dim])
-        for value in (*model.graph.input, *model.graph.output)
-    ]
-    assert axes == [
-        ("input", ["batch_size", "data_len"]),
-        ("attention_mask", ["batch_size", "data_len"]),
-        ("output", ["batch_size", "frames", 32]),
-    ]
-    operators, before = ({node.op_type for node in graph.node} for graph in (model.graph, plain.graph))
-    assert operators - before <= {"Slice", "Unsqueeze", "ReduceMean", "Mul", "Div", "Add", "Sub", "Sqrt"}
-    assert "InstanceNormalization" in before - operators
-
-
-def test_a_wrong_mask_fails_the_export(model_folder, tmp_path, monkeypatch):
-    """The proof looks at the padding: a slice that is one position off is found."""
-    import export_onnx
-
-    class OneFrameOff(masked.MaskedWav2Vec2):
-        def forward(self, waveform, attention_mask):
-            late = torch.nn.functional.pad(attention_mask[:, :-320], (320, 0), value=1.0)
-            return super().forward(waveform, late)
-
-    monkeypatch.setattr(masked, "MaskedWav2Vec2", OneFrameOff)
-    monkeypatch.setattr(export_onnx, "MASKED_PROOF_SAMPLES", (33_360,))
-    model = load_model(str(model_folder), attention="eager")
-    export_onnx.fold_weight_norm(model)
-    with pytest.raises(SuiteError, match="differ by"):
-        export_onnx.export(model, tmp_path / "model.onnx", attention_mask=True)
-    assert not list(tmp_path.iterdir())
-
-
 @pytest.mark.parametrize("on_npu", [False, True])
-def test_the_whole_chain_equals_unpadded_transformers(exported, speech, model_folder, tmp_path, on_npu):
-    """Preprocess with masks, infer on the CPU and on the emulated NPU; transcripts are those of unpadded PyTorch."""
-    (tmp_path / "models").symlink_to(exported.parent)
+def test_the_whole_chain_equals_unpadded_transformers(masked_export, speech, model_folder, tmp_path, on_npu):
+    """Preprocess with masks, infer on the CPU and on the emulated NPU; the transcripts equal unpadded PyTorch's."""
+    (tmp_path / "models").mkdir()
+    exported = Path(shutil.copy(masked_export.path, tmp_path / "models"))
     data = ("--which_dataset=clean", f"--dataset_path={speech}", f"--model_name_or_path={model_folder}")
     run_ok("preprocess.py", "--pre_data_save_path=./pre", "--attention_mask", *data, cwd=tmp_path)
     manifest = (tmp_path / "pre/bin_file.info").read_text().splitlines()
@@ -152,21 +108,17 @@ def test_the_whole_chain_equals_unpadded_transformers(exported, speech, model_fo
     mask = np.fromfile(tmp_path / "pre/0.mask.bin", np.float32)
     assert (mask.sum(), mask[:33_361].min(), len(mask)) == (33_361, 1, 40_000)
 
-    options = (
-        "--input_info_file_path=./pre/bin_file.info",
-        "--infer_res_save_path=./res",
-        "--input_dtypes=float32,float32",
-    )
     if on_npu:
-        name = exported.stem
-        command = (
-            f'source "{ROOT}/test/emulator/set_env.sh" && bash "{ROOT}/onnx2om.sh" Ascend310P3 {name} '
-            f'&& "{sys.executable}" "{ROOT}/pyacl_infer.py" --model_path=./models/{name}.om {" ".join(options)}'
-        )
-        done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
-        assert (done.returncode, done.stderr) == (0, ""), done.stdout
+        infer_on_ascend(tmp_path, exported.stem, "--input_dtypes=float32,float32")
     else:
-        run_ok("pyacl_infer.py", f"--model_path=./models/{exported.name}", *options, cwd=tmp_path)
+        run_ok(
+            "pyacl_infer.py",
+            f"--model_path=./models/{exported.name}",
+            "--input_info_file_path=./pre/bin_file.info",
+            "--infer_res_save_path=./res",
+            "--input_dtypes=float32,float32",
+            cwd=tmp_path,
+        )
     run_ok("postprocess.py", "--bin_file_path=res", "--res_save_path=res/t.txt", *data, cwd=tmp_path)
     run_ok("pth_online_infer.py", "--pred_res_save_path=pth/t.txt", *data, cwd=tmp_path)
     assert (tmp_path / "res/t.txt").read_text() == (tmp_path / "pth/t.txt").read_text()
@@ -175,14 +127,14 @@ def test_the_whole_chain_equals_unpadded_transformers(exported, speech, model_fo
     assert (logits[frame_count(33_361) :].argmax(-1) == 0).all()
 
 
-def test_batches_equal_single_utterances(exported, speech, model_folder, tmp_path):
+def test_batches_equal_single_utterances(masked_export, speech, model_folder, tmp_path):
     """Five utterances of different lengths in batches of two: 2, 2 and 1."""
     data = ("--which_dataset=clean", f"--dataset_path={speech}", f"--model_name_or_path={model_folder}")
     run_ok("preprocess.py", "--pre_data_save_path=./pre", "--gears=none", "--attention_mask", *data, cwd=tmp_path)
     for size in (1, 2):
         run_ok(
             "pyacl_infer.py",
-            f"--model_path={exported}",
+            f"--model_path={masked_export.path}",
             "--input_info_file_path=./pre/bin_file.info",
             f"--infer_res_save_path=./res{size}",
             "--input_dtypes=float32,float32",
@@ -210,11 +162,11 @@ def test_a_plain_model_may_not_batch(chain, tmp_path):
 
 
 def test_masks_belong_to_the_folder(speech, model_folder, tmp_path):
-    """They are replaced with it, and refused to a model that has no such input."""
+    """preprocess.py without --attention_mask removes the masks of an earlier run."""
     data = ("--which_dataset=clean", f"--dataset_path={speech}", f"--model_name_or_path={model_folder}")
     run_ok("preprocess.py", "--pre_data_save_path=./pre", "--attention_mask", *data, cwd=tmp_path)
     run_ok("preprocess.py", "--pre_data_save_path=./pre", *data, cwd=tmp_path)
     assert not list((tmp_path / "pre").glob("*.mask.bin"))
     (tmp_path / "pre/0.mask.bin").touch()
     done = run_script("preprocess.py", "--pre_data_save_path=./pre", *data, cwd=tmp_path)
-    assert done.returncode == 0  # a name of ours: an earlier run may have been killed
+    assert done.returncode == 0  # an earlier run that was killed may have left this name

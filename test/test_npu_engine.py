@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Proves the NPU engine on the emulated CANN: results to the bit, every failure, interruptions, the whole evaluation."""
+"""Proves the NPU engine on the emulated CANN: results to the bit, every failure, interruptions, whole runs."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_results_equal_onnxruntime_to_the_bit_in_every_gear(tmp_path, masked, sa
 @pytest.mark.parametrize("sync", ["True", "False"])
 @pytest.mark.parametrize("fixed", [True, False])
 def test_models_without_gears_and_with_half_precision(tmp_path, sync, fixed):
-    """A single gear is compiled as a fixed shape. float16 inputs are converted; float16 outputs are stored unchanged."""
+    """A single gear is compiled as a fixed shape. Inputs are converted to float16; float16 outputs stay."""
     (tmp_path / "models").mkdir()
     onnx.save(small_graph(masked=False), tmp_path / "models/model.onnx")
     lengths = [10_000] * 3 if fixed else [20_000, 10_000, 20_000]

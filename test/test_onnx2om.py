@@ -1,34 +1,52 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Proves what onnx2om.sh hands to atc, how it finds CANN, and how it reports errors; atc is a small shell script."""
+
 from __future__ import annotations
 
 import os
 import stat
 import subprocess
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
-from conftest import ROOT
+from conftest import BEHIND_SET_ENV, ROOT
 
 SCRIPT = ROOT / "onnx2om.sh"
+
+# Notes its arguments, and does what ATC_DOES says.
+ATC = dedent(
+    """\
+    #!/bin/bash
+    printf "%s\\n" "$@" >arguments
+    case ${ATC_DOES:-} in
+    fail)
+        echo 'E10001: bad'
+        exit 255
+        ;;
+    nothing) exit 0 ;;
+    dynamic) suffix=_linux_aarch64 ;;
+    esac
+    sleep 0.01
+    for argument in "$@"; do
+        case $argument in
+        --output=*) touch "${argument#*=}${suffix:-}.om" ;;
+        esac
+    done
+    """
+)
 
 
 @pytest.fixture
 def host(tmp_path) -> Path:
-    """A folder with a model, and an atc that notes its arguments and does as ATC_DOES says."""
+    """A folder with a model, and ATC in front of the PATH."""
     (tmp_path / "models").mkdir()
     for name in ("wav2vec2-base-960h", "wav2vec2-base-960h-masked"):
         (tmp_path / f"models/{name}.onnx").touch()
     tool = tmp_path / "bin/atc"
     tool.parent.mkdir()
-    tool.write_text(
-        '#!/bin/bash\nprintf "%s\\n" "$@" >arguments\n'
-        "case ${ATC_DOES:-} in\n"
-        "  fail) echo 'E10001: bad'; exit 255 ;;\n"
-        "  nothing) exit 0 ;;\n  dynamic) suffix=_linux_aarch64 ;;\nesac\nsleep 0.01\n"
-        'for argument in "$@"; do case $argument in\n'
-        '  --output=*) touch "${argument#*=}${suffix:-}.om" ;;\nesac; done\n'
-    )
+    tool.write_text(ATC)
     tool.chmod(tool.stat().st_mode | stat.S_IXUSR)
     return tmp_path
 
@@ -184,7 +202,7 @@ def test_a_broken_npu_smi_changes_nothing(host):
 @pytest.mark.parametrize("soc", ["Ascend310P1", "Ascend910B4-1"])
 def test_the_soc_of_this_host_is_offered(soc):
     done = subprocess.run(
-        ["bash", "-c", f"source {ROOT}/test/emulator/set_env.sh && exec bash {SCRIPT}"],
+        [*BEHIND_SET_ENV, "bash", str(SCRIPT)],
         env={**os.environ, "ACL_EMULATOR_SOC": soc},
         capture_output=True,
         text=True,

@@ -100,5 +100,5 @@ def test_a_type_that_the_suite_does_not_know_is_refused(tmp_path):
 
 def test_where_onnxruntime_is_not_installed(chain, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(SuiteError, match="onnxruntime is not installed, .*; pip install onnxruntime"):
+    with pytest.raises(SuiteError, match=r"onnxruntime is not installed, .*; pip install onnxruntime"):
         OnnxruntimeEngine(chain / "models/wav2vec2-base-960h.onnx", num_threads=1)

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Proves that to_2d changes the feature extractor of an export to two dimensions, and leaves other graphs alone."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -6,22 +8,14 @@ import onnx
 import onnxruntime
 import pytest
 
-from wav2vec2_eval.openvino_graph import to_2d
+from wav2vec2_eval.engines.openvino_graph import to_2d
 
 from conftest import make_model, noise, run_ok
 
 
-@pytest.fixture(scope="module")
-def masked(tmp_path_factory, model_folder):
-    folder = tmp_path_factory.mktemp("masked")
-    model = f"--model_name_or_path={model_folder}"
-    run_ok("export_onnx.py", "--model_save_dir=.", "--attention_mask", model, cwd=folder)
-    return folder / "wav2vec2-base-960h-masked.onnx"
-
-
 @pytest.fixture(params=["plain", "masked"])
-def export(request, chain):
-    return chain / "models/wav2vec2-base-960h.onnx" if request.param == "plain" else request.getfixturevalue("masked")
+def export(request, chain, masked_export):
+    return chain / "models/wav2vec2-base-960h.onnx" if request.param == "plain" else masked_export.path
 
 
 def infer(model: onnx.ModelProto, num_samples: int) -> np.ndarray:
@@ -34,7 +28,7 @@ def infer(model: onnx.ModelProto, num_samples: int) -> np.ndarray:
 
 
 def dimensions(model: onnx.ModelProto) -> list[int]:
-    """Of each convolution's stride."""
+    """The number of dimensions of each convolution."""
     attributes = [
         {each.name: each.ints for each in node.attribute} for node in model.graph.node if node.op_type == "Conv"
     ]

@@ -189,7 +189,7 @@ def test_inputs_as_the_suite_names_them(tmp_path):
 def test_a_type_that_the_suite_does_not_know_is_refused():
     node = openvino.op.Parameter(openvino.Type.string, openvino.PartialShape([1, -1])).output(0)
     node.get_tensor().set_names({"text"})
-    with pytest.raises(SuiteError, match="model input text: expected a tensor of float16 .*, found "):
+    with pytest.raises(SuiteError, match=r"model input text: expected a tensor of float16 .*, found "):
         openvino_model.tensor_spec(node)
 
 

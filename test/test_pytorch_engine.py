@@ -120,7 +120,9 @@ def test_a_host_without_accelerators_has_a_cpu(monkeypatch, name):
 @pytest.mark.parametrize("name", ["cuda", "npu"])
 def test_a_device_that_is_not_there(monkeypatch, name):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(SuiteError, match=f"--device={name}: PyTorch .* finds no such device on this host; try --device"):
+    with pytest.raises(
+        SuiteError, match=f"--device={name}: PyTorch .* finds no such device on this host; try --device"
+    ):
         open_device(name)
 
 

@@ -47,7 +47,7 @@ def test_a_model_without_a_head_is_refused(folder):
 
 def test_a_head_of_another_size_is_refused(folder, tmp_path):
     shutil.copy(make_model(tmp_path / "other", vocab_size=40) / "config.json", folder)
-    with pytest.raises(SuiteError, match="of another shape .*lm_head"):
+    with pytest.raises(SuiteError, match=r"of another shape .*lm_head"):
         load_model(str(folder))
 
 
@@ -76,5 +76,5 @@ def test_a_folder_that_is_not_whole_is_refused_in_one_line(folder, name, message
 
 def test_a_failure_of_the_hub_names_the_way_around_it():
     """The tests have no network."""
-    with pytest.raises(SuiteError, match="nobody/nothing: not loaded from the hub .* by --model_name_or_path"):
+    with pytest.raises(SuiteError, match=r"nobody/nothing: not loaded from the hub .* by --model_name_or_path"):
         load_model("nobody/nothing")

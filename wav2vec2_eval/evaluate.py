@@ -38,7 +38,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.ArgumentParser(__doc__)
     parser.allow_abbrev = False
     option = parser.add_argument
-    option("--demo", action="store_true", help="the small corpus and model of test/demo; needs no hub and no data")
+    option("--demo", action="store_true", help="the corpus and model of test/demo, in ./demo_res; needs no hub")
     option("--which_dataset", choices=tuple(SPLITS), default="clean", help="the data set")
     option("--dataset_path", metavar="FOLDER", help="a local LibriSpeech tree, read instead of the hub")
     option("--model_name_or_path", metavar="MODEL", help=f"hub id or local folder (default: {MODEL_ID})")
@@ -50,7 +50,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     option("--attention_mask", action="store_true", help="the padding-exact model, with a second input")
     option("--engine", choices=CPU_ENGINES, default="auto", help="CPU; auto: onnxruntime in f32, else openvino")
-    option("--precision", type=parse_precision, choices=CPU_PRECISIONS, default="f32", help="CPU; bf16 needs OpenVINO")
+    option("--precision", type=parse_precision, choices=CPU_PRECISIONS, default="f32", help="CPU; bf16, int8: OpenVINO")
     option("--calibration", metavar="FILE", help="the manifest that calibrates int8 (default: the evaluated set's own)")
     option("--soc_version", metavar="SOC", help="the NPU, for example Ascend310P3 (default: what npu-smi shows)")
     option("--device_id", type=cli.integer(0), default=0, metavar="N", help="which NPU")
@@ -251,14 +251,14 @@ def environment(*module_folders: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join([*module_folders, *inherited])}
 
 
-def run(command: Sequence[str], environment: dict[str, str], captured: bool = False) -> str:
+def run(command: Sequence[str], variables: dict[str, str], captured: bool = False) -> str:
     """Run a command to its end. Returns what it printed, if `captured`.
 
     If the command fails, this process ends with the same exit status. It adds no message, because the command has
     printed one, except where a signal killed the command.
     """
     stdout = subprocess.PIPE if captured else None
-    with subprocess.Popen(command, env=environment, stdout=stdout, text=True) as process:
+    with subprocess.Popen(command, env=variables, stdout=stdout, text=True) as process:
         try:
             printed, _ = process.communicate()
         except SystemExit:  # SIGTERM, see cli.run
@@ -296,8 +296,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     say("\n[1] environment")
     python = find_python(args)
     evaluation = Evaluation(args, python, find_npu(args, python))
-    for number, (title, run_stage) in enumerate(evaluation.stages(), start=2):
-        say(f"\n[{number}] {title}")
+    for position, (title, run_stage) in enumerate(evaluation.stages(), start=2):
+        say(f"\n[{position}] {title}")
         run_stage()
     if args.demo:
         show_examples(Path(evaluation.results))

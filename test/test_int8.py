@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""int8 models of the demo: real speech shows what quantization costs."""
+"""Proves, on the demo's speech, that int8 models are small and accurate, and that others are not kept."""
 
 from __future__ import annotations
 
@@ -9,18 +9,16 @@ import sys
 import onnx
 import pytest
 
-import export_onnx
-from wav2vec2_eval import engines, quantize
 from wav2vec2_eval.errors import SuiteError
-from wav2vec2_eval.timing import parse_figures
+from wav2vec2_eval.export import int8
+from wav2vec2_eval.files.names import PRECISION_KEY
+from wav2vec2_eval.sources.model_folder import symbols
+from wav2vec2_eval.speech.latency import parse_figures
 
-from conftest import ROOT, run_ok, run_script
+from conftest import DEMO, DEMO_DATA, DEMO_MODEL, run_ok, run_script
 
 pytest.importorskip("nncf")
 
-DEMO = ROOT / "test/demo"
-MODEL = f"--model_name_or_path={DEMO / 'model'}"
-DATA = ("--which_dataset=clean", f"--dataset_path={DEMO / 'LibriSpeech'}")
 INT8 = "wav2vec2-base-960h-int8.onnx"
 
 
@@ -28,11 +26,11 @@ INT8 = "wav2vec2-base-960h-int8.onnx"
 def exported(tmp_path_factory):
     """A folder with pre/, and models/ with the float and the int8 model."""
     cwd = tmp_path_factory.mktemp("int8")
-    run_ok("preprocess.py", "--pre_data_save_path=pre", "--gears=none", *DATA, MODEL, cwd=cwd)
+    run_ok("preprocess.py", "--pre_data_save_path=pre", "--gears=none", *DEMO_DATA, DEMO_MODEL, cwd=cwd)
     done = run_script(
         "export_onnx.py",
         "--model_save_dir=models",
-        MODEL,
+        DEMO_MODEL,
         "--quantize=int8",
         "--calibration=pre/bin_file.info",
         cwd=cwd,
@@ -53,7 +51,7 @@ def infer(cwd, folder, *options):
 
 
 def wer(cwd, folder):
-    options = (f"--bin_file_path={folder}", f"--res_save_path={folder}/t.txt", "--which_dataset=clean", MODEL)
+    options = (f"--bin_file_path={folder}", f"--res_save_path={folder}/t.txt", "--which_dataset=clean", DEMO_MODEL)
     run_ok("postprocess.py", *options, cwd=cwd)
     return parse_figures((cwd / folder / "wer.txt").read_text())["WER"]
 
@@ -99,13 +97,14 @@ def test_the_precision_must_be_the_models(exported, engine, model, precision, me
 
 
 def test_a_model_that_loses_accuracy_is_not_kept(exported, tmp_path, monkeypatch):
-    monkeypatch.setattr(quantize, "MAX_LOSS", -1.0)
+    monkeypatch.setattr(int8, "MAX_LOSS", -1.0)
     with pytest.raises(SuiteError, match=r"int8.onnx: not written: WER .* in int8, .* in f32, on 26 held-out"):
-        export_onnx.export_int8(
+        int8.export_int8(
             exported / "models/wav2vec2-base-960h.onnx",
             tmp_path / INT8,
-            *quantize.read_samples(exported / "pre/bin_file.info", 1),
-            str(DEMO / "model"),
+            *int8.read_calibration(exported / "pre/bin_file.info", 1),
+            symbols(str(DEMO / "model")),
+            num_threads=2,
         )
     assert list(tmp_path.iterdir()) == []
 
@@ -121,31 +120,48 @@ def test_a_model_that_loses_accuracy_is_not_kept(exported, tmp_path, monkeypatch
     ],
 )
 def test_refused(exported, tmp_path, options, message):
-    done = run_script("export_onnx.py", f"--model_save_dir={tmp_path}", MODEL, *options, cwd=exported)
+    done = run_script("export_onnx.py", f"--model_save_dir={tmp_path}", DEMO_MODEL, *options, cwd=exported)
     assert done.returncode == 2
     assert message in done.stderr.splitlines()[-1]
-    assert not list(tmp_path.iterdir())  # said before the export, which can take minutes
+    assert not list(tmp_path.iterdir())  # the mistake is reported before the export, which can take minutes
 
 
 def test_a_single_utterance_cannot_be_halved(tmp_path):
-    run_ok("preprocess.py", "--pre_data_save_path=pre", "--gears=none", "--limit=1", *DATA, MODEL, cwd=tmp_path)
+    run_ok(
+        "preprocess.py", "--pre_data_save_path=pre", "--gears=none", "--limit=1", *DEMO_DATA, DEMO_MODEL, cwd=tmp_path
+    )
     with pytest.raises(SuiteError, match="expected at least 2 utterances, found 1"):
-        quantize.read_samples(tmp_path / "pre/bin_file.info", 1)
+        int8.read_calibration(tmp_path / "pre/bin_file.info", 1)
 
 
 def test_a_tensor_that_is_cut_is_seen_before_the_export(exported, tmp_path):
     folder = shutil.copytree(exported / "pre", tmp_path / "pre")
     (folder / "3.bin").write_bytes((folder / "3.bin").read_bytes()[:-4])
     with pytest.raises(SuiteError, match=r"3\.bin: .* bytes, expected .*; run preprocess\.py again"):
-        quantize.read_samples(folder / "bin_file.info", 1)
+        int8.read_calibration(folder / "bin_file.info", 1)
+
+
+@pytest.mark.parametrize(("most", "calibrated"), [(300, 26), (26, 26), (25, 13), (5, 5)])
+def test_calibration_and_test_are_drawn_evenly_from_the_whole_set(exported, monkeypatch, most, calibrated):
+    """Even utterances calibrate, or an even choice of them if there are too many; all odd utterances test."""
+    monkeypatch.setattr(int8, "CALIBRATED_UTTERANCES", most)
+    first, second = int8.read_calibration(exported / "pre/bin_file.info", 1)
+    texts = [line.split("\t")[3] for line in (exported / "pre/utterances.tsv").read_text().splitlines()]
+    step = -(-26 // most)
+    assert (len(first), len(second)) == (calibrated, 26)
+    assert list(first.texts) == texts[::2][::step]
+    assert list(second.texts) == texts[1::2]
+    waveforms = [arrays[0] for arrays in second]
+    assert [waveform.shape[0] for waveform in waveforms] == [1] * 26
+    assert waveforms[0].nbytes == (exported / "pre/1.bin").stat().st_size
 
 
 def test_where_nncf_is_not_installed(exported, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "nncf", None)
     with pytest.raises(SuiteError, match=r"NNCF cannot be imported; pip install -r requirements-openvino\.txt"):
-        quantize.quantize(exported / "models/wav2vec2-base-960h.onnx", tmp_path / "x.onnx", [])
+        int8.quantize(exported / "models/wav2vec2-base-960h.onnx", tmp_path / "x.onnx", [])
 
 
 def test_metadata_names_the_precision(exported):
     properties = {entry.key: entry.value for entry in onnx.load(exported / "models" / INT8).metadata_props}
-    assert properties[engines.PRECISION_KEY] == "int8"
+    assert properties[PRECISION_KEY] == "int8"

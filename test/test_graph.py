@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Proves what is in an exported graph, and which models are refused before the export."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx import TensorProto, helper
+
+from wav2vec2_eval.errors import SuiteError
+from wav2vec2_eval.export import graph
+from wav2vec2_eval.sources.pytorch_model import load_model
+
+from conftest import noise
+
+
+def axes(model: onnx.ModelProto) -> list[tuple[str, list[str | int]]]:
+    """The inputs and outputs of a model, with the name or the length of each axis."""
+    return [
+        (value.name, [axis.dim_param or axis.dim_value for axis in value.type.tensor_type.shape.dim])
+        for value in (*model.graph.input, *model.graph.output)
+    ]
+
+
+def operators(model: onnx.ModelProto) -> set[str]:
+    return {node.op_type for node in model.graph.node}
+
+
+def test_exported_graph(chain):
+    model = onnx.load(chain / "models/wav2vec2-base-960h.onnx")
+    assert axes(model) == [("input", ["batch_size", "data_len"]), ("output", ["batch_size", "frames", 32])]
+    assert [(opset.domain, opset.version) for opset in model.opset_import] == [("", 11)]
+    assert not operators(model) & {"Identity", "Cast", "Dropout", "If", "Loop", "Range", "Where", "Norm", "ReduceL2"}
+    used = {name for node in model.graph.node for name in node.input}
+    assert not {tensor.name for tensor in model.graph.initializer} - used
+    assert not any("parametrizations" in tensor.name for tensor in model.graph.initializer)
+    assert [path.name for path in (chain / "models").iterdir()] == ["wav2vec2-base-960h.onnx"]
+
+
+def test_exported_masked_graph(masked_export, chain):
+    """The mask adds operators that compute, and no shape that is computed from data."""
+    model, plain = onnx.load(masked_export.path), onnx.load(chain / "models/wav2vec2-base-960h.onnx")
+    assert axes(model) == [
+        ("input", ["batch_size", "data_len"]),
+        ("attention_mask", ["batch_size", "data_len"]),
+        ("output", ["batch_size", "frames", 32]),
+    ]
+    added = operators(model) - operators(plain)
+    assert added <= {"Slice", "Unsqueeze", "ReduceMean", "Mul", "Div", "Add", "Sub", "Sqrt"}
+    assert "InstanceNormalization" in operators(plain) - operators(model)
+
+
+def test_folding_the_weight_norm_changes_no_answer(model_folder):
+    model = load_model(str(model_folder), attention="eager")
+    waveform = torch.from_numpy(noise(9_000)[None].astype(np.float32))
+    with torch.inference_mode():
+        expected = model(waveform).logits
+        graph.fold_weight_norm(model)
+        assert (model(waveform).logits - expected).abs().max() / expected.abs().max() < 1e-6
+    assert not any("parametrizations" in name for name, _ in model.named_parameters())
+
+
+@pytest.fixture
+def with_no_ops(tmp_path):
+    """A model of Identity, Cast to the same type, and Cast to another type and back, one after the other."""
+    value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n"]) for name in ("input", "output")]
+    nodes = [
+        helper.make_node("Identity", ["input"], ["a"]),
+        helper.make_node("Neg", ["a"], ["b"]),
+        helper.make_node("Cast", ["b"], ["c"], to=TensorProto.FLOAT),
+        helper.make_node("Identity", ["c"], ["d"]),
+        helper.make_node("Cast", ["d"], ["e"], to=TensorProto.INT32),
+        helper.make_node("Cast", ["e"], ["f"], to=TensorProto.FLOAT),
+        helper.make_node("Identity", ["f"], ["output"]),
+    ]
+    model = helper.make_model(
+        helper.make_graph(nodes, "no-ops", value[:1], value[1:]),
+        opset_imports=[helper.make_opsetid("", 11)],
+        ir_version=6,
+    )
+    onnx.save(model, tmp_path / "model.onnx")
+    return tmp_path / "model.onnx"
+
+
+def test_no_ops_are_removed_and_the_answer_stays(with_no_ops):
+    numbers = {"input": np.array([1.5, -2.5, 3.0], np.float32)}
+    expected = onnxruntime.InferenceSession(with_no_ops).run(None, numbers)[0]
+    graph.remove_no_ops(with_no_ops)
+    model = onnx.load(with_no_ops)
+    onnx.checker.check_model(model, full_check=True)
+    # The last Identity stays, because it makes the graph's output.
+    assert [node.op_type for node in model.graph.node] == ["Neg", "Cast", "Cast", "Identity"]
+    assert onnxruntime.InferenceSession(with_no_ops).run(None, numbers)[0].tolist() == expected.tolist()
+
+
+@pytest.fixture
+def folder(model_folder, tmp_path):
+    return str(shutil.copytree(model_folder, tmp_path / "model"))
+
+
+@pytest.mark.parametrize("attention_mask", [False, True])
+def test_a_supported_model(folder, attention_mask):
+    graph.check_supported(load_model(folder), folder, attention_mask)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("conv_kernel", (10, 3, 3, 3, 3, 2, 3)), ("conv_stride", (5,) + (2,) * 7)]
+)
+def test_other_convolutions_are_refused(folder, option, value):
+    model = load_model(folder)
+    setattr(model.config, option, value)
+    with pytest.raises(SuiteError, match=r"expected the convolutions of wav2vec 2\.0 with kernels"):
+        graph.check_supported(model, folder, attention_mask=False)
+
+
+@pytest.mark.parametrize(("blank", "named"), [(4, r"'\|'"), (None, "'no symbol'"), (99, "'no symbol'")])
+def test_a_mask_needs_the_tokenizers_blank(folder, blank, named):
+    """Masked frames become the blank of config.json, and decoding drops the tokenizer's blank."""
+    model = load_model(folder)
+    model.config.pad_token_id = blank
+    graph.check_supported(model, folder, attention_mask=False)
+    with pytest.raises(SuiteError, match=rf"pad_token_id in config\.json is {blank}, which is {named}"):
+        graph.check_supported(model, folder, attention_mask=True)
+
+
+@pytest.mark.parametrize(("attention_mask", "names"), [(False, ["input"]), (True, ["input", "attention_mask"])])
+def test_input_names(attention_mask, names):
+    assert graph.input_names(attention_mask) == names
