@@ -13,7 +13,7 @@ export PYTHON
 "$PYTHON" -m ruff check .
 "$PYTHON" -m ruff format --check .
 # As strictly as `mypy --strict`, except for the tests (pyproject.toml).
-"$PYTHON" -m mypy ./*.py wav2vec2_eval test
+"$PYTHON" -m mypy ./*.py wav2vec2_eval test test/emulator/python/site-packages/*
 scripts=$("$PYTHON" -c 'import sysconfig; print(sysconfig.get_path("scripts"))')
 find . -name '*.sh' -not -path '*/.venv/*' -print0 | xargs -0 "$scripts/shellcheck" .ci/run test/emulator/bin/*
 "$PYTHON" -m pytest "$@"

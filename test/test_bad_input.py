@@ -461,7 +461,7 @@ POSTPROCESS_CASES = [
         "transcriptions that would replace the journal",
         unchanged,
         (*POSTPROCESS, "--res_save_path=./om_infer_res_clean/results.tsv"),
-        "results.tsv: this name",
+        "results.tsv: the suite uses this name for another file",
     ),
     Case(
         "transcriptions beside a foreign file",

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 
@@ -18,7 +20,7 @@ class FakeDevice:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now_ns = 0
         self.calls: list[str] = []
-        monkeypatch.setattr(clock.time, "perf_counter_ns", self._read)
+        monkeypatch.setattr(time, "perf_counter_ns", self._read)
 
     def _read(self) -> int:
         self.calls.append("read")

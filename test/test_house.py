@@ -37,7 +37,6 @@ OWNERS = {
     "openvino": "engines.openvino_cpu engines.openvino_model",
     "acl": "engines.npu.acl_runtime",
     "torch": "engines.pytorch sources.pytorch_model export",
-    "torch_npu": "engines.pytorch",
 }
 OLD_PYTHON = ("machine", "speech", "files", "engines", "errors", "cli")
 

@@ -50,7 +50,7 @@ def infer_command(*options: str, model: str = "wav2vec2-base-960h") -> list[str]
 
 
 def infer(cwd: Path, *options: str, model: str = "wav2vec2-base-960h", **emulator: object):
-    return on_ascend(*infer_command(*options, model=model), cwd=cwd, **emulator)
+    return on_ascend(*infer_command(*options, model=model), cwd=cwd, environment=None, **emulator)
 
 
 def by_onnxruntime(path: Path, utterances: list[list[np.ndarray]]) -> list[np.ndarray]:
@@ -271,7 +271,7 @@ def test_resources_are_released_in_the_documented_order(ascend_user, sync, slots
 
 @pytest.mark.parametrize("sync", [True, False])
 def test_only_the_bytes_of_the_gear_are_copied(ascend_user, sync):
-    copied: dict[str, list[int]] = {"1": [], "2": []}  # to the device, to the host
+    copied = {"1": [], "2": []}  # to the device, to the host
     for function, *arguments in logged_calls(ascend_user, sync, 10_000, 20_000, 10_000):
         if function.startswith("acl.rt.memcpy"):
             copied[arguments[4]].append(int(arguments[3]))

@@ -82,7 +82,7 @@ def test_a_fixed_model_has_no_gears():
 def test_the_description_is_released_after_the_model():
     """Resources are released in reverse order, so the description must be created first."""
     acl = DescribedAcl()
-    OmModel(acl, Path("model.om"))  # type: ignore[arg-type]
+    OmModel(acl, Path("model.om"))
     assert acl.calls[:3] == [
         ("acl.mdl.create_desc", "acl.mdl.destroy_desc"),
         ("acl.mdl.load_from_file", "model.om", "acl.mdl.unload"),
@@ -92,7 +92,7 @@ def test_the_description_is_released_after_the_model():
 
 def test_a_gear_is_set_by_the_axes_of_all_inputs():
     acl = DescribedAcl()
-    model = OmModel(acl, Path("model.om"))  # type: ignore[arg-type]
+    model = OmModel(acl, Path("model.om"))
     assert model.set_gear(DATASET, [np.zeros((1, 10_000), np.float32)]) == [(1, 31, 8)]
     gear = {"name": "", "dimCount": 2, "dims": [1, 10_000]}
     assert ("acl.mdl.set_input_dynamic_dims", model.handle, DATASET, 1, gear) in acl.calls

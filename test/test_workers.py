@@ -62,16 +62,27 @@ def use(job: CountedJob, index: int) -> int:
 
 
 @pytest.fixture(autouse=True)
-def processes_end():
-    """No test leaves a process behind."""
+def nothing_is_left(monkeypatch):
+    """No test leaves a process behind, or the variable that run_in_processes sets for its processes."""
+    monkeypatch.setenv("PYTHONSAFEPATH", "")
     yield
     assert multiprocessing.active_children() == []
+    assert os.environ["PYTHONSAFEPATH"] == ""
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3])
-@pytest.mark.parametrize("count", [1, 2, 100])
+@pytest.mark.parametrize("count", [0, 1, 2, 100])
 def test_results_come_in_order(workers, count):
     assert list(run_in_processes(multiply, 7, count, workers)) == [7 * index for index in range(count)]
+
+
+def test_the_processes_run_nothing_from_the_current_folder(tmp_path, monkeypatch):
+    """Python starts them with `-c`, which would import the user's ./re.py instead of its own module."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("re", "json", "platform", "argparse"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'executed')!r}, 'w')\n", encoding="utf-8")
+    assert list(run_in_processes(multiply, 7, 3, 2)) == [0, 7, 14]
+    assert not (tmp_path / "executed").exists()
 
 
 @pytest.mark.parametrize(("workers", "count"), [(1, 3), (4, 1)])

@@ -7,7 +7,7 @@ files     every file between the scripts                      imports errors, ma
 sources   data sets, model folders, the hub                   imports errors, machine, speech, files.names
 engines   what runs a model: CPUs, NPU, PyTorch               imports errors, machine, speech, files except manifest
 export    ONNX graphs and their proofs                        imports all of the above
-cli       options, and how a script ends                      imports errors, machine, sources.splits
+cli       options, and how a script ends                      imports errors, machine, speech, sources.splits
 
 The scripts, report, gears and evaluate may import everything; nobody imports a script. machine, speech, files and
 engines can be imported with numpy and tqdm alone, and keep to Python 3.9's syntax.

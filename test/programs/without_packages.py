@@ -28,6 +28,6 @@ def list_modules(path: str) -> None:
     Path(path).write_text("".join(f"{file}\n" for file in sorted(filter(None, files))), encoding="utf-8")
 
 
-sys.meta_path.insert(0, Finder())  # type: ignore[arg-type]  # Python asks for find_spec alone
+sys.meta_path.insert(0, Finder())
 if MODULES:
     atexit.register(list_modules, MODULES)

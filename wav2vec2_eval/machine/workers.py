@@ -31,7 +31,7 @@ def run_in_processes(
     `work` and `job` must be picklable. With one worker, or one piece of work, everything happens in this process. An
     exception of `work` is raised here. Raises WorkerKilled if a process dies. Closing the generator ends the workers.
     """
-    if num_workers == 1 or count == 1:
+    if num_workers == 1 or count <= 1:
         yield from (work(job, index) for index in range(count))
         return
     # Spawned, not forked: the fork of a process that has threads (pyarrow, tqdm) may deadlock.
@@ -42,11 +42,14 @@ def run_in_processes(
     # workers have ended.
     with signals_deferred() as received:
         executor = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(work, job))
+        inherited = os.environ.get("PYTHONSAFEPATH", "")
+        os.environ["PYTHONSAFEPATH"] = "1"  # new processes import nothing from the current folder, such as its ./re.py
         try:
             # Ctrl-C reaches every process of the group. Workers inherit the blocked signal and leave it to the parent.
             before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
             results = executor.map(_work, range(count), chunksize=chunk)
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            os.environ["PYTHONSAFEPATH"] = inherited  # all processes have started; an empty value is as good as none
             for result in results:
                 if received:
                     raise KeyboardInterrupt
