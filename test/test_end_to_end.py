@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import jiwer
@@ -405,18 +406,25 @@ def test_what_an_ascend_host_needs(chain, tmp_path):
         ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 9))
 
 
-def test_local_paths_never_touch_the_network(speech, model_folder, tmp_path):
-    environment = at_startup(tmp_path, "without_network.py", HF_HUB_OFFLINE="0")
+def test_local_paths_touch_neither_the_network_nor_home(speech, model_folder, tmp_path):
+    """Libraries that report their use would do both, as soon as they are imported."""
+    home, log = tmp_path / "home", tmp_path / "network.log"
+    home.mkdir()
+    environment = at_startup(tmp_path, "without_network.py", HF_HUB_OFFLINE="0", HOME=str(home), NETWORK_LOG=str(log))
     model, data = f"--model_name_or_path={model_folder}", ("--which_dataset=clean", f"--dataset_path={speech}")
+    inference = ("pyacl_infer.py", MODEL, "--input_info_file_path=pre/bin_file.info", "--infer_res_save_path=res")
     for name, *options in (
-        ("preprocess.py", "--pre_data_save_path=pre", *data, model),
+        ("preprocess.py", "--pre_data_save_path=pre", "--num_workers=2", *data, model),
         ("export_onnx.py", "--model_save_dir=models", model),
-        ("pyacl_infer.py", MODEL, "--input_info_file_path=pre/bin_file.info", "--infer_res_save_path=res"),
+        (*inference, "--engine=onnxruntime"),
+        *([(*inference, "--engine=openvino")] if find_spec("openvino") else []),
         ("postprocess.py", "--bin_file_path=res", "--res_save_path=res/t.txt", "--which_dataset=clean", model),
         ("pth_online_infer.py", "--pred_res_save_path=pth/t.txt", *data, model),
     ):
         done = run_script(name, *options, cwd=tmp_path, environment=environment)
         assert (done.returncode, done.stderr) == (0, ""), name
+        assert not log.exists(), f"{name}: {log.read_text()}"
+        assert list(home.rglob("*")) == [], name
 
 
 def test_output_that_nobody_reads_to_the_end(chain, model_folder, tmp_path):

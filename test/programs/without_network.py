@@ -1,15 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""As sitecustomize.py: any access to the network ends the script with an AssertionError."""
+"""As sitecustomize.py: any access to the network is noted in the file NETWORK_LOG names, and fails.
+
+Python calls an audit hook before the access, also where a library catches the error
+(https://docs.python.org/3/library/audit_events.html).
+"""
 
 from __future__ import annotations
 
-import socket
-from typing import NoReturn
+import os
+import sys
+from pathlib import Path
+
+ACCESSES = {"socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto", "socket.sendmsg"}
 
 
-def refuse(*_arguments: object, **_options: object) -> NoReturn:
-    raise AssertionError("network access")
+def refuse(event: str, arguments: tuple[object, ...]) -> None:
+    if event in ACCESSES:
+        with Path(os.environ["NETWORK_LOG"]).open("a", encoding="utf-8") as log:
+            log.write(f"{event} {arguments}\n")
+        raise AssertionError("network access")
 
 
-for owner, name in ((socket.socket, "connect"), (socket.socket, "connect_ex"), (socket, "getaddrinfo")):
-    setattr(owner, name, refuse)
+sys.addaudithook(refuse)
