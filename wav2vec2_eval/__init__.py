@@ -6,7 +6,7 @@ speech    audio, padding, CTC, WER, latency: no file opened   imports errors
 files     every file between the scripts                      imports errors, machine, speech
 sources   data sets, model folders, the hub                   imports errors, machine, speech, files.names
 engines   what runs a model: CPUs, NPU, PyTorch               imports errors, machine, speech, files except manifest
-export    ONNX graphs and their proofs                        imports all of the above
+export    ONNX graphs and their proofs                        imports errors and all wings above
 cli       options, and how a script ends                      imports errors, machine, speech, sources.splits
 
 The scripts, report, gears and evaluate may import everything; nobody imports a script. machine, speech, files and

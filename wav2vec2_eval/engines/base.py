@@ -126,7 +126,10 @@ class Engine(ABC):
 
 
 def check_precision(model_path: Path, asked: str, stored: str | None) -> None:
-    """Raise SuiteError unless a quantized model, and no other, is to run in int8; `stored` is from its metadata."""
+    """Raise SuiteError if int8 is asked of a model that is not quantized, or another precision of one that is.
+
+    `stored` is the precision in the model's metadata.
+    """
     if (asked == "int8") != (stored == "int8"):
         remedy = (
             "export it with --quantize=int8 first"

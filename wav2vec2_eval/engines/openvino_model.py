@@ -52,9 +52,9 @@ def read_model(path: Path, precision: str) -> openvino.Model:
 def read_in_2d(core: openvino.Core, model_path: Path) -> openvino.Model:
     """The model in two dimensions: from the cache beside the model, or converted now.
 
-    The cache file's name contains a hash of the model, OpenVINO's version and CONVERSION; it replaces older versions.
-    If the cache cannot be written, the conversion goes to a temporary folder. It stays mapped into memory after that
-    folder is deleted.
+    The cache file's name contains a hash of the model, OpenVINO's version and CONVERSION. A new cache file replaces
+    older ones. If the cache cannot be written, the conversion goes to a temporary folder, and stays mapped into memory
+    after that folder is deleted.
     """
     import openvino
 

@@ -3,7 +3,7 @@
 
 The first four convolutions stay in float. Quantized completely, wav2vec2-base loses most of its accuracy (published:
 1 - WER falls from 0.947 to 0.500); with convolutions 1 to 3 in float it loses 0.007. Convolution 0 is kept in float,
-too: it costs almost nothing.
+too: this costs almost no speed.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-# In every folder that a script writes.
+# In the folders of preprocess.py, pyacl_infer.py, postprocess.py and pth_online_infer.py.
 RUN_NAME = "run.json"  # which script wrote the folder, under which conditions
 TEMPORARY_SUFFIX = ".tmp"  # of a file that is not whole yet
 

@@ -49,10 +49,10 @@ def summarise(
 ) -> dict[str, float]:
     """The figures of `infer_time.txt` by their labels, times in milliseconds.
 
-    The first `warm_up` inferences count in the totals, the first two averages and the wall figures only. (An engine may
-    return several results at once, so the wall time of a single inference means nothing.) `lengths_s`, the true
-    lengths of the utterances in seconds, adds RTFx (seconds of audio per second of computing) and wall RTFx (per second
-    of the whole run). Raises SuiteError if the warm-up leaves no inference to average.
+    The first `warm_up` inferences count only in the totals, in the average pure and the average infer time, and in the
+    wall figures. (An engine may return several results at once, so the wall time of a single inference means nothing.)
+    `lengths_s`, the true lengths of the utterances in seconds, adds RTFx (seconds of audio per second of computing) and
+    wall RTFx (per second of the whole run). Raises SuiteError if the warm-up leaves no inference to average.
     """
     check_warm_up(warm_up, len(latencies))
     pure = [latency.pure_ms for latency in latencies]

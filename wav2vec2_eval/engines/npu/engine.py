@@ -42,8 +42,9 @@ class Queued(NamedTuple):
 class NpuEngine(Engine):
     """One model on one NPU.
 
-    Sync (`sync_infer`) executes one utterance at a time. Async keeps two executions queued so the device never waits.
-    With `cpu_run=False` only one, because the clock needs an idle device.
+    Sync (`sync_infer`) executes one utterance at a time. Async keeps two executions queued, so the device need not wait
+    for the host; every 16 results the queue is drained once, to learn of failures. With `cpu_run=False` it queues one
+    execution, because the clock needs an idle device.
     """
 
     def __init__(self, model_path: Path, device_id: int, sync_infer: bool, cpu_run: bool) -> None:
