@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto
 
+from wav2vec2_eval.engines import choose
 from wav2vec2_eval.engines.base import TensorSpec
 from wav2vec2_eval.engines.choose import open_engine
 from wav2vec2_eval.engines.precision import choose_cpu_engine, parse_precision
@@ -125,3 +126,11 @@ def test_what_no_engine_of_this_host_can_do(engine, precision, installed):
 @pytest.mark.parametrize(("text", "name"), [("float32", "f32"), ("bf16", "bf16"), ("bfloat16", "bf16"), ("f64", "f64")])
 def test_a_precision_has_two_names(text, name):
     assert parse_precision(text) == name
+
+
+def test_openvino_is_not_imported_for_onnxruntime(tmp_path, monkeypatch):
+    """It would cost time and memory, and a broken installation of it would matter."""
+    monkeypatch.setattr(choose, "is_installed", lambda: pytest.fail("OpenVINO was imported"))
+    path = write_two_input_model(tmp_path / "m.onnx")
+    for engine in ("auto", "onnxruntime"):
+        choose.open_engine(path, num_threads=1, engine=engine).close()

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from wav2vec2_eval.errors import SuiteError
@@ -114,3 +116,9 @@ def test_transcriptions_may_not_have_the_name_of_another_file(tmp_path, name):
     with pytest.raises(SuiteError, match="this name"):
         scores.check_output(tmp_path / name, "a.py")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_jiwer_is_reported_before_the_inference(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "jiwer", None)
+    with pytest.raises(ModuleNotFoundError):
+        scores.check_output(tmp_path / "t.txt", "a.py")

@@ -57,7 +57,10 @@ class Request(Executor[Job, "list[np.ndarray]"]):
             raise SuiteError(f"OpenVINO failed on inputs of shape {shapes}: {one_line(error)}") from None
 
     def outputs(self) -> list[np.ndarray]:
-        return [tensor.data.copy() for tensor in self._request.output_tensors]
+        try:
+            return [tensor.data.copy() for tensor in self._request.output_tensors]
+        except Exception as error:
+            raise SuiteError(f"OpenVINO's outputs cannot be read: {one_line(error)}") from None
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from ..files import manifest
 from ..files.atomic import candidate
 from ..files.names import PRECISION_KEY, UTTERANCES_NAME
 from ..files.tensors import DTYPE
+from ..speech import wer
 from ..speech.ctc import Symbols, greedy_decode
 from ..speech.wer import total, word_errors
 
@@ -80,7 +81,8 @@ def read_calibration(path: Path, num_inputs: int) -> tuple[Utterances, Utterance
 
 
 def check_installed() -> None:
-    """Raise SuiteError if NNCF cannot be imported."""
+    """Raise SuiteError if NNCF cannot be imported, ModuleNotFoundError if jiwer is missing."""
+    wer.check_installed()
     try:
         importlib.import_module("nncf")
     except ImportError:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import SuiteError
-from ..speech.wer import WordErrors, total, word_errors
+from ..speech.wer import WordErrors, check_installed, total, word_errors
 from . import run_folder
 from .atomic import write_text
 from .manifest import References, check_same_keys
@@ -57,11 +57,12 @@ def format_wer(score: WordErrors) -> str:
 
 
 def check_output(transcriptions_path: Path, script: str, scored: Path | None = None) -> None:
-    """Raise SuiteError unless the transcriptions and the files beside them may be written.
+    """Raise SuiteError unless the transcriptions and the files beside them may be written; check that jiwer is there.
 
     Allowed: a new folder, a folder of the same script, or the folder of the `scored` results. Only files recorded in
     run.json are overwritten.
     """
+    check_installed()
     folder, name = transcriptions_path.parent, transcriptions_path.name
     if transcriptions_path.is_dir():
         raise SuiteError(f"{transcriptions_path}: expected the name of a file to write, found a folder")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -30,6 +31,11 @@ class WordErrors(NamedTuple):
         if self.words:
             return self.errors / self.words
         return float("inf") if self.errors else 0.0
+
+
+def check_installed() -> None:
+    """Raise ModuleNotFoundError if jiwer is missing: before hours of inference, and not after them."""
+    importlib.import_module("jiwer")
 
 
 def word_errors(references: Sequence[str], hypotheses: Sequence[str]) -> list[WordErrors]:
