@@ -111,7 +111,7 @@ def test_where_it_is_not_installed(tmp_path, monkeypatch):
     ],
 )
 def test_auto_is_openvino_below_float32(engine, precision, installed, chosen):
-    assert choose_cpu_engine(engine, precision, installed) == chosen
+    assert choose_cpu_engine(engine, precision, lambda: installed) == chosen
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_auto_is_openvino_below_float32(engine, precision, installed, chosen):
 )
 def test_what_no_engine_of_this_host_can_do(engine, precision, installed):
     with pytest.raises(SuiteError, match=r"pip install -r requirements-openvino\.txt"):
-        choose_cpu_engine(engine, precision, installed)
+        choose_cpu_engine(engine, precision, lambda: installed)
 
 
 @pytest.mark.parametrize(("text", "name"), [("float32", "f32"), ("bf16", "bf16"), ("bfloat16", "bf16"), ("f64", "f64")])

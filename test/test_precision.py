@@ -52,7 +52,7 @@ NOT_COMPUTED = "--precision=bf16: onnxruntime computes in float32"
 )
 def test_the_engine_follows_from_precision_and_installation(engine, asked, installed, not_installed):
     """The last two columns hold the chosen engine or the beginning of the refusal, with and without OpenVINO."""
-    for is_installed, expected in ((True, installed), (False, not_installed)):
+    for is_installed, expected in ((lambda: True, installed), (lambda: False, not_installed)):
         if expected in precision.CPU_ENGINES:
             assert precision.choose_cpu_engine(engine, asked, is_installed) == expected
         else:
@@ -63,4 +63,4 @@ def test_the_engine_follows_from_precision_and_installation(engine, asked, insta
 @pytest.mark.parametrize(("engine", "asked"), [("auto", "bf16"), ("onnxruntime", "bf16"), ("openvino", "f32")])
 def test_a_refusal_says_how_to_install_openvino(engine, asked):
     with pytest.raises(SuiteError, match=precision.INSTALL_OPENVINO):
-        precision.choose_cpu_engine(engine, asked, openvino_is_installed=False)
+        precision.choose_cpu_engine(engine, asked, openvino_is_installed=lambda: False)

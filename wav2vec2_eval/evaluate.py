@@ -70,7 +70,7 @@ def number(text: str) -> str:
 
 def check_together(args: argparse.Namespace) -> None:
     """Raise SuiteError for options that contradict each other, before anything is run."""
-    choose_cpu_engine(args.engine, args.precision, openvino_is_installed=True)
+    choose_cpu_engine(args.engine, args.precision, openvino_is_installed=lambda: True)
     if args.calibration and args.precision != "int8":
         raise SuiteError("--calibration: only --precision=int8 is calibrated")
     if args.calibration and not _is_file(args.calibration):
@@ -96,7 +96,7 @@ def _is_file(path: str) -> bool:
 
 def find_python(args: argparse.Namespace) -> str:
     """The Python that runs the scripts. If there is none with their packages, an environment is made."""
-    engine = choose_cpu_engine(args.engine, args.precision, openvino_is_installed=True)
+    engine = choose_cpu_engine(args.engine, args.precision, openvino_is_installed=lambda: True)
     needs_openvino = engine == "openvino" or args.precision == "int8"  # NNCF, which quantizes, comes with OpenVINO
     requirements = ROOT / ("requirements-openvino.txt" if needs_openvino else "requirements.txt")
     python = shell_function("test/environment.sh", "python_with", str(requirements))

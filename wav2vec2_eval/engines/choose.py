@@ -36,8 +36,7 @@ def open_engine(
     if not model_path.is_file():
         raise SuiteError(f"{model_path}: no such model file; run export_onnx.py (and onnx2om.sh) first")
     if model_path.suffix == ".onnx":
-        wants_openvino = engine == "openvino" or (engine == "auto" and precision != "f32")
-        if choose_cpu_engine(engine, precision, wants_openvino and is_installed()) == "openvino":
+        if choose_cpu_engine(engine, precision, is_installed) == "openvino":
             return OpenVinoEngine(model_path, num_threads, precision, batch_size, in_flight)
         if (in_flight or 1) > 1:
             raise SuiteError(f"--in_flight={in_flight}: onnxruntime takes one at a time; use --engine=openvino")

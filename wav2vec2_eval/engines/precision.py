@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ..errors import SuiteError
 
 # The name inside the suite and in --precision -> the name in NumPy, in PyTorch, in --dtype and in a result.
@@ -19,16 +21,17 @@ def parse_precision(text: str) -> str:
     return next((short for short, long in PRECISIONS.items() if text == long), text)
 
 
-def choose_cpu_engine(engine: str, precision: str, openvino_is_installed: bool) -> str:
+def choose_cpu_engine(engine: str, precision: str, openvino_is_installed: Callable[[], bool]) -> str:
     """`onnxruntime` or `openvino`. "auto" is OpenVINO below float32 if it is installed, else onnxruntime.
 
-    In float32 both are about as fast, and onnxruntime needs less memory. Raises SuiteError for an engine that is not
+    In float32 both are about as fast, and onnxruntime needs less memory. `openvino_is_installed` is called only if the
+    answer depends on it, because it may import OpenVINO. Raises SuiteError for an engine that is not
     installed, and for a precision that the engine lacks.
     """
-    if engine == "openvino" and not openvino_is_installed:
+    if engine == "openvino" and not openvino_is_installed():
         raise SuiteError(f"--engine=openvino: OpenVINO cannot be imported; {INSTALL_OPENVINO}")
     if engine == "auto":
-        engine = "openvino" if precision != "f32" and openvino_is_installed else "onnxruntime"
+        engine = "openvino" if precision != "f32" and openvino_is_installed() else "onnxruntime"
     if engine == "onnxruntime" and precision == "bf16":
         raise SuiteError(
             f"--precision=bf16: onnxruntime computes in float32 on a CPU; OpenVINO does it: {INSTALL_OPENVINO}"

@@ -27,7 +27,6 @@ from ..files.names import PRECISION_KEY, UTTERANCES_NAME
 from ..files.tensors import DTYPE
 from ..speech import wer
 from ..speech.ctc import Symbols, greedy_decode
-from ..speech.wer import total, word_errors
 
 FLOAT_CONVOLUTIONS = 4
 CALIBRATED_UTTERANCES = 300  # at most; NNCF's own default
@@ -133,4 +132,4 @@ def word_error_rate(path: Path, precision: str, utterances: Utterances, symbols:
     """WER of a model on this host's CPU."""
     with open_engine(path, num_threads=num_threads, precision=precision) as engine:
         texts = [greedy_decode(result.outputs[0][0], symbols) for result in engine.stream(utterances)]
-    return total(word_errors(utterances.texts, texts)).wer
+    return wer.total(wer.word_errors(utterances.texts, texts)).wer

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from ..errors import SuiteError
@@ -74,8 +74,8 @@ def _parse(value: object) -> object:
 
 
 def _format(run: Run) -> dict[str, object]:
-    written = {name: value for name, value in asdict(run).items() if value is not None}
-    return {**written, "data": _format(run.data)} if run.data else written
+    written = {name: value for name, value in vars(run).items() if value is not None}
+    return {name: _format(value) if isinstance(value, Run) else value for name, value in written.items()}
 
 
 def read_run(folder: Path) -> Run | None:

@@ -27,8 +27,14 @@ from .run_folder import Run
 
 # What the suite calls its other files.
 _RESERVED_NAMES = (
-    *(WER_NAME, SCORES_NAME, JOURNAL_NAME, MANIFEST_NAME, UTTERANCES_NAME, INFER_TIME_NAME),
-    *(RUN_NAME, GEARS_NAME),
+    WER_NAME,
+    SCORES_NAME,
+    JOURNAL_NAME,
+    MANIFEST_NAME,
+    UTTERANCES_NAME,
+    INFER_TIME_NAME,
+    RUN_NAME,
+    GEARS_NAME,
 )
 
 

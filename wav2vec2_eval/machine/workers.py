@@ -7,9 +7,10 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
@@ -42,14 +43,9 @@ def run_in_processes(
     # workers have ended.
     with signals_deferred() as received:
         executor = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(work, job))
-        inherited = os.environ.get("PYTHONSAFEPATH", "")
-        os.environ["PYTHONSAFEPATH"] = "1"  # new processes import nothing from the current folder, such as its ./re.py
         try:
-            # Ctrl-C reaches every process of the group. Workers inherit the blocked signal and leave it to the parent.
-            before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-            results = executor.map(_work, range(count), chunksize=chunk)
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            os.environ["PYTHONSAFEPATH"] = inherited  # all processes have started; an empty value is as good as none
+            with _what_workers_inherit():
+                results = executor.map(_work, range(count), chunksize=chunk)  # starts all processes
             for result in results:
                 if received:
                     raise KeyboardInterrupt
@@ -58,6 +54,23 @@ def run_in_processes(
             raise WorkerKilled from None
         finally:
             executor.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _what_workers_inherit() -> Iterator[None]:
+    """Set, while processes start, what they must inherit: Ctrl-C blocked, and no imports from the current folder.
+
+    Ctrl-C reaches every process of the group; the workers leave it to their parent. Without PYTHONSAFEPATH, a file
+    ./re.py of the user would be executed in them.
+    """
+    signals = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    safe_path = os.environ.get("PYTHONSAFEPATH", "")
+    os.environ["PYTHONSAFEPATH"] = "1"
+    try:
+        yield
+    finally:
+        os.environ["PYTHONSAFEPATH"] = safe_path  # an empty value is as good as none
+        signal.pthread_sigmask(signal.SIG_SETMASK, signals)
 
 
 _run: Callable[[int], Any]  # in a worker process: `work` with its job
