@@ -25,7 +25,7 @@ from wav2vec2_eval.machine.workers import WorkerKilled, run_in_processes
 if TYPE_CHECKING:
     from wav2vec2_eval.files.data_folder import Preprocessed
     from wav2vec2_eval.sources.base import Dataset
-    from wav2vec2_eval.sources.model_folder import FeatureExtractor
+    from wav2vec2_eval.speech.feature_extractor import FeatureExtractor
 
 SCRIPT = Path(__file__).name
 

@@ -9,31 +9,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import Any
 
 from ..errors import SuiteError
-from ..speech.audio import SAMPLE_RATE, zero_mean_unit_variance
+from ..speech.audio import SAMPLE_RATE
 from ..speech.ctc import Symbols
-from ..speech.padding import pad
+from ..speech.feature_extractor import FeatureExtractor
 from .hub import download, is_local
-
-
-class FeatureExtractor(NamedTuple):
-    """How the model wants a waveform prepared."""
-
-    do_normalize: bool = True
-    padding_value: float = 0.0
-
-    def __call__(self, waveform: np.ndarray, length: int) -> np.ndarray:
-        """(T,) float32 in [-1, 1) -> (1, length) float32, as the model expects it.
-
-        The waveform is normalised before it is padded: padding must not enter the mean and the variance.
-        """
-        if self.do_normalize:
-            waveform = zero_mean_unit_variance(waveform)
-        return pad(waveform, length, self.padding_value)[None]
 
 
 def read_json(model: str, name: str, *, required: bool = True) -> dict[str, Any]:

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import SuiteError
+from ..speech.feature_extractor import FeatureExtractor
 from ..speech.padding import padded_length
 from .base import Dataset
-from .model_folder import FeatureExtractor
 
 
 class ModelInput(NamedTuple):
