@@ -13,7 +13,7 @@ bin_file.info. While the manifest is missing, the folder is not complete.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -23,7 +23,8 @@ from wav2vec2_eval.machine.cpu import default_threads
 from wav2vec2_eval.machine.workers import WorkerKilled, run_in_processes
 
 if TYPE_CHECKING:
-    from wav2vec2_eval.files.data_folder import Preprocessed
+    from wav2vec2_eval.files.data_folder import Preprocessed, Totals
+    from wav2vec2_eval.files.manifest import Utterance
     from wav2vec2_eval.sources.base import Dataset
     from wav2vec2_eval.speech.feature_extractor import FeatureExtractor
 
@@ -42,7 +43,9 @@ class Job(NamedTuple):
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.ArgumentParser(__doc__)
-    parser.add_argument("--pre_data_save_path", required=True, metavar="FOLDER", help="where the files are written")
+    parser.add_argument(
+        "--pre_data_save_path", required=True, type=cli.path_text, metavar="FOLDER", help="where the files are written"
+    )
     cli.add_dataset_options(parser)
     cli.add_model_option(parser)
     parser.add_argument(
@@ -57,7 +60,13 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         action="store_true",
         help="also write <k>.mask.bin, 1 at real samples and 0 at the padding: the second input of a masked model",
     )
-    parser.add_argument("--num_workers", metavar="N", type=cli.integer(1), default=default_threads(), help="processes")
+    parser.add_argument(
+        "--num_workers",
+        metavar="N",
+        type=cli.integer(1, cli.MOST_AT_ONCE),
+        default=default_threads(),
+        help="processes",
+    )
     return parser.parse_args(argv)
 
 
@@ -74,66 +83,62 @@ def preprocess_utterance(job: Job, index: int) -> Preprocessed:
     return data_folder.write_tensors(job.folder, index, num_samples, arrays)
 
 
-def preprocess_all(job: Job, num_workers: int) -> list[Preprocessed]:
+def preprocess_all(job: Job, num_workers: int) -> Generator[tuple[Utterance, Preprocessed], None, None]:
     """Preprocess every utterance, with a progress bar if there is a terminal (otherwise stderr has only errors)."""
     from tqdm import tqdm
 
     from wav2vec2_eval.errors import SuiteError
+    from wav2vec2_eval.files.manifest import Utterance
 
-    count = len(job.dataset)
+    dataset, count = job.dataset, len(job.dataset)
     try:
         # The workers end before the folder that they write into is removed.
         with closing(run_in_processes(preprocess_utterance, job, count, num_workers)) as items:
-            return list(tqdm(items, total=count, unit="utterance", disable=None))
+            for index, item in enumerate(tqdm(items, total=count, unit="utterance", disable=None)):
+                yield Utterance(str(index), dataset.ids[index], item.num_samples, dataset.texts[index]), item
     except WorkerKilled:
         raise SuiteError("a worker process was killed, perhaps for memory; try a smaller --num_workers") from None
 
 
-def print_summary(items: Sequence[Preprocessed], padded: bool, manifest_path: Path) -> None:
+def print_summary(totals: Totals, padded: bool, manifest_path: Path) -> None:
     """Utterances, hours, gears and padding."""
-    from wav2vec2_eval.files.data_folder import gears_in_use
     from wav2vec2_eval.speech.audio import SAMPLE_RATE
 
-    true, total = sum(item.num_samples for item in items), sum(item.padded_length for item in items)
-    gears = gears_in_use(items)
-    used = f"{len(gears)} gears used, {gears[0]} to {gears[-1]} samples" if padded else "not padded"
-    print(f"{len(items)} utterances, {true / SAMPLE_RATE / 3600:.3f} hours of audio")
-    print(f"{used}, padding added: {100 * (total / true - 1):.1f} %")
+    gears = totals.gears
+    used = f"{len(gears)} gears used, {min(gears)} to {max(gears)} samples" if padded else "not padded"
+    print(f"{totals.utterances} utterances, {totals.num_samples / SAMPLE_RATE / 3600:.3f} hours of audio")
+    print(f"{used}, padding added: {100 * (totals.padded_samples / totals.num_samples - 1):.1f} %")
     print(f"written: {manifest_path}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     from wav2vec2_eval.files import data_folder
-    from wav2vec2_eval.files.locks import locked
-    from wav2vec2_eval.files.manifest import Utterance
-    from wav2vec2_eval.files.names import MANIFEST_NAME, STAGING_NAME
-    from wav2vec2_eval.files.run_folder import Run, check_replaceable, staging
-    from wav2vec2_eval.machine.signals import signals_deferred
+    from wav2vec2_eval.files.folder import output_folder
+    from wav2vec2_eval.files.model_record import ModelRecord
+    from wav2vec2_eval.files.names import MANIFEST_NAME
+    from wav2vec2_eval.files.run import Run
     from wav2vec2_eval.sources.choose import open_dataset
-    from wav2vec2_eval.sources.model_folder import feature_extractor
+    from wav2vec2_eval.sources.model_folder import feature_extractor, symbols
 
-    folder = Path(args.pre_data_save_path)
-    check_replaceable(folder, SCRIPT, data_folder.replaceable_names(folder))
-    extractor = feature_extractor(args.model_name_or_path)
-    dataset = open_dataset(args.which_dataset, args.dataset_path, args.limit)
-    run = Run(
-        SCRIPT,
-        which_dataset=args.which_dataset,
-        dataset_path=args.dataset_path,
-        model=args.model_name_or_path,
-        padded=args.gears is not None,
-        attention_mask=args.attention_mask,
-    )
-    with locked(folder), staging(folder, SCRIPT, STAGING_NAME) as staged:
-        items = preprocess_all(Job(dataset, extractor, args.gears, args.attention_mask, staged), args.num_workers)
-        utterances = [
-            Utterance(str(index), dataset.ids[index], item.num_samples, dataset.texts[index])
-            for index, item in enumerate(items)
-        ]
-        with signals_deferred():
-            data_folder.publish(folder, args.pre_data_save_path, utterances, items, run)
-    print_summary(items, args.gears is not None, folder / MANIFEST_NAME)
+    path, model = Path(args.pre_data_save_path), args.model_name_or_path
+    with output_folder(path, SCRIPT, alone=True) as folder:
+        record = ModelRecord(model, feature_extractor(model), symbols(model))
+        dataset = open_dataset(args.which_dataset, args.dataset_path, args.limit)
+        run = Run(
+            SCRIPT,
+            which_dataset=args.which_dataset,
+            dataset_path=args.dataset_path,
+            model=model,
+            padded=args.gears is not None,
+            attention_mask=args.attention_mask,
+        )
+        with folder.staging() as staged:
+            job = Job(dataset, record.extractor, args.gears, args.attention_mask, staged.path)
+            with closing(preprocess_all(job, args.num_workers)) as utterances:
+                totals = data_folder.stage(staged, args.pre_data_save_path, utterances, run, record)
+            data_folder.publish(folder, staged, SCRIPT)
+    print_summary(totals, args.gears is not None, path / MANIFEST_NAME)
     return 0
 
 

@@ -36,7 +36,7 @@ SCRIPT = Path(__file__).name
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.ArgumentParser(__doc__)
     option = parser.add_argument
-    option("--pred_res_save_path", required=True, type=Path, metavar="FILE", help="transcriptions to write")
+    option("--pred_res_save_path", required=True, type=cli.path, metavar="FILE", help="transcriptions to write")
     cli.add_dataset_options(parser)
     cli.add_model_option(parser)
     option("--device", choices=("auto", "cpu", "cuda", "npu"), default="auto", help="auto: cuda, else npu, else cpu")
@@ -55,10 +55,10 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 class Inferred(NamedTuple):
-    """All utterances through the model, by key, in data set order."""
+    """All utterances through the model, in data set order."""
 
-    references: dict[str, Utterance]
-    transcripts: dict[str, str]
+    references: list[Utterance]
+    transcripts: list[str]
     latencies: list[Latency]
 
 
@@ -73,7 +73,7 @@ def infer_all(
     from wav2vec2_eval.machine.overlap import read_ahead
     from wav2vec2_eval.speech.ctc import greedy_decode
 
-    found = Inferred({}, {}, [])
+    found = Inferred([], [], [])
     lengths: list[int] = []  # in samples, of the utterances that were read so far
 
     def utterances() -> Generator[list[np.ndarray], None, None]:
@@ -84,9 +84,9 @@ def infer_all(
     with closing(read_ahead(utterances()) if reads_ahead else utterances()) as ready:
         progress = tqdm(timed(engine.stream(ready)), total=len(dataset), unit="utterance", disable=None)
         for index, (result, latency) in enumerate(progress):
-            key, utterance_id = str(index), dataset.ids[index]
-            found.references[key] = Utterance(key, utterance_id, lengths[index], dataset.texts[index])
-            found.transcripts[key] = greedy_decode(result.outputs[0][0], symbols, utterance_id)
+            utterance_id = dataset.ids[index]
+            found.references.append(Utterance(str(index), utterance_id, lengths[index], dataset.texts[index]))
+            found.transcripts.append(greedy_decode(result.outputs[0][0], symbols, utterance_id))
             found.latencies.append(latency)
     return found
 
@@ -96,10 +96,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     import torch
 
     from wav2vec2_eval.engines.pytorch import PytorchEngine, open_device
-    from wav2vec2_eval.files.atomic import write_text
     from wav2vec2_eval.files.names import INFER_TIME_NAME
-    from wav2vec2_eval.files.run_folder import Run
-    from wav2vec2_eval.files.scores import check_output, write_scores
+    from wav2vec2_eval.files.run import Run
+    from wav2vec2_eval.files.scores import scores_folder, write_scores
     from wav2vec2_eval.sources import model_folder
     from wav2vec2_eval.sources.choose import open_dataset
     from wav2vec2_eval.sources.model_input import model_input
@@ -107,28 +106,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     from wav2vec2_eval.speech.audio import SAMPLE_RATE
     from wav2vec2_eval.speech.latency import check_warm_up, format_figures, summarise
 
-    folder = args.pred_res_save_path.parent
-    dataset = open_dataset(args.which_dataset, args.dataset_path, args.limit)
-    warm_up = min(1, len(dataset) - 1) if args.warm_up is None else args.warm_up
-    check_warm_up(warm_up, len(dataset))
-    extractor = model_folder.feature_extractor(args.model_name_or_path)
-    symbols = model_folder.symbols(args.model_name_or_path)
-    check_output(args.pred_res_save_path, SCRIPT)
-    device = open_device(args.device)
-    model = load_model(args.model_name_or_path, dtype=getattr(torch, PRECISIONS[args.dtype]))
-    folder.mkdir(parents=True, exist_ok=True)  # now, and not after hours of inference
+    path = args.pred_res_save_path
+    with scores_folder(path, SCRIPT) as folder:
+        dataset = open_dataset(args.which_dataset, args.dataset_path, args.limit)
+        warm_up = min(1, len(dataset) - 1) if args.warm_up is None else args.warm_up
+        check_warm_up(warm_up, len(dataset))
+        extractor = model_folder.feature_extractor(args.model_name_or_path)
+        symbols = model_folder.symbols(args.model_name_or_path)
+        device = open_device(args.device)
+        model = load_model(args.model_name_or_path, dtype=getattr(torch, PRECISIONS[args.dtype]))
 
-    inputs = (model_input(dataset, index, extractor, args.gears) for index in range(len(dataset)))
-    with PytorchEngine(model, device, args.dtype, args.num_threads) as engine:
-        # On a CPU, reading ahead would take a core from the model.
-        found = infer_all(engine, inputs, dataset, symbols, reads_ahead=device.synchronize is not None)
+        inputs = (model_input(dataset, index, extractor, args.gears) for index in range(len(dataset)))
+        with PytorchEngine(model, device, args.dtype, args.num_threads) as engine:
+            # On a CPU, reading ahead would take a core from the model.
+            found = infer_all(engine, inputs, dataset, symbols, reads_ahead=device.synchronize is not None)
 
-    data = Run(which_dataset=args.which_dataset, dataset_path=args.dataset_path, padded=args.gears is not None)
-    run = Run(SCRIPT, model=args.model_name_or_path, **engine.conditions._asdict(), warm_up=warm_up, data=data)
-    write_scores(args.pred_res_save_path, found.references, found.transcripts, SCRIPT, inference=run)
-    lengths_s = [utterance.num_samples / SAMPLE_RATE for utterance in found.references.values()]
-    text = format_figures(summarise(found.latencies, warm_up, lengths_s))
-    write_text(folder / INFER_TIME_NAME, text)
+        data = Run(which_dataset=args.which_dataset, dataset_path=args.dataset_path, padded=args.gears is not None)
+        run = Run(SCRIPT, model=args.model_name_or_path, **engine.conditions._asdict(), warm_up=warm_up, data=data)
+        write_scores(folder, path.name, zip(found.references, found.transcripts), SCRIPT, inference=run)
+        lengths_s = [utterance.num_samples / SAMPLE_RATE for utterance in found.references]
+        text = format_figures(summarise(found.latencies, warm_up, lengths_s))
+        folder.write_text(INFER_TIME_NAME, text)
     print(f"{run.precision} on {device.torch_device}\n{text}", end="")
     return 0
 

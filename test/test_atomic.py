@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Proves that a failed write leaves the old file and nothing else, and that a digest covers the whole content."""
+"""Proves that a failed write leaves no file, that links are not followed, and that a digest covers all content."""
 
 from __future__ import annotations
 
 import hashlib
+import zlib
 
 import pytest
 
@@ -11,26 +12,34 @@ from wav2vec2_eval.errors import SuiteError
 from wav2vec2_eval.files import atomic
 
 
-def test_text_is_written_as_utf_8(tmp_path):
-    path = tmp_path / "t.txt"
-    atomic.write_text(path, "Čapek\n")
-    assert path.read_bytes() == "Čapek\n".encode()
-    assert [child.name for child in tmp_path.iterdir()] == ["t.txt"]
+def test_a_new_file_counts_what_is_written(tmp_path):
+    with atomic.new_file(tmp_path / "x") as file:
+        file.write(b"first")
+        file.write(memoryview(b"second"))
+    assert (tmp_path / "x").read_bytes() == b"firstsecond"
+    assert (file.size, file.crc32) == (11, zlib.crc32(b"firstsecond"))
 
 
 @pytest.mark.parametrize("error", [RuntimeError("disk"), KeyboardInterrupt(), OSError(28, "No space left on device")])
-def test_a_failed_write_leaves_the_old_file_alone(tmp_path, error):
-    path = tmp_path / "wer.txt"
-    atomic.write_text(path, "old")
-
-    def fail(file):
+def test_a_failed_write_leaves_nothing(tmp_path, error):
+    with pytest.raises(type(error)), atomic.new_file(tmp_path / "x") as file:
         file.write(b"half")
         raise error
+    assert not list(tmp_path.iterdir())
 
-    with pytest.raises(type(error)):
-        atomic.write_whole(path, fail)
-    assert path.read_text() == "old"
-    assert [child.name for child in tmp_path.iterdir()] == ["wer.txt"]
+
+@pytest.mark.parametrize("target", ["thesis.txt", "new.txt", None])
+def test_what_is_there_is_not_replaced_and_links_are_not_followed(tmp_path, target):
+    (tmp_path / "thesis.txt").write_text("mine")
+    path = tmp_path / "x"
+    if target is None:
+        path.write_text("mine")
+    else:
+        path.symlink_to(tmp_path / target)
+    with pytest.raises(FileExistsError), atomic.new_file(path):
+        pass
+    assert {child.name for child in tmp_path.iterdir()} == {"thesis.txt", "x"}
+    assert (tmp_path / "thesis.txt").read_text() == "mine"
 
 
 @pytest.mark.parametrize(
@@ -41,11 +50,8 @@ def test_a_failed_write_leaves_the_old_file_alone(tmp_path, error):
     ],
 )
 def test_an_error_of_the_system_names_the_file(tmp_path, error, named):
-    def fail(_file):
+    with pytest.raises(OSError) as raised, atomic.new_file(tmp_path / "x.bin"):
         raise error
-
-    with pytest.raises(OSError) as raised:
-        atomic.write_whole(tmp_path / "x.bin", fail)
     assert raised.value.filename.endswith(named)
 
 
@@ -67,6 +73,13 @@ def test_a_failed_candidate_is_removed(tmp_path):
         new.write_text("half")
         raise KeyError
     assert path.read_text() == "old"
+    assert [child.name for child in tmp_path.iterdir()] == ["m.onnx"]
+
+
+def test_a_folder_in_the_place_of_the_model_is_refused(tmp_path):
+    (tmp_path / "m.onnx").mkdir()
+    with pytest.raises(SuiteError, match="found a folder"), atomic.candidate(tmp_path / "m.onnx") as new:
+        new.touch()
     assert [child.name for child in tmp_path.iterdir()] == ["m.onnx"]
 
 

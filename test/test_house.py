@@ -26,7 +26,7 @@ RULES = {
     "machine": "",
     "speech": "errors",
     "files": "errors machine speech",
-    "sources": "errors machine speech files.names",
+    "sources": "errors machine speech files.names files.text",
     "engines": "errors machine speech files !files.manifest",
     "export": "errors machine speech files sources engines",
     "cli": "errors machine speech sources.splits",

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from wav2vec2_eval.errors import SuiteError
+from wav2vec2_eval.files.file_list import Source
 from wav2vec2_eval.files.journal import Finished, Output, format_finished, read_journal
 from wav2vec2_eval.speech.latency import Latency
 
@@ -27,7 +28,7 @@ IDS = Output(np.dtype("int64"), (7,))
 def test_a_line_is_read_as_it_was_written(tmp_path, item, line):
     assert format_finished("k", item) == line
     (tmp_path / "results.tsv").write_text(line)
-    assert read_journal(tmp_path) == {"k": item}
+    assert read_journal(Source(tmp_path)) == {"k": item}
 
 
 def test_a_cut_last_line_is_ignored(tmp_path):
@@ -35,12 +36,12 @@ def test_a_cut_last_line_is_ignored(tmp_path):
     text = "".join(lines)
     for end in range(len(text)):
         (tmp_path / "results.tsv").write_text(text[:end])
-        assert set(read_journal(tmp_path)) == ({"a"} if end >= len(lines[0]) else set())
+        assert set(read_journal(Source(tmp_path))) == ({"a"} if end >= len(lines[0]) else set())
 
 
 def test_a_missing_journal_is_refused(tmp_path):
     with pytest.raises(SuiteError, match=r"results\.tsv: no such file"):
-        read_journal(tmp_path)
+        read_journal(Source(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -53,9 +54,23 @@ def test_a_missing_journal_is_refused(tmp_path):
         "a\t1\t1\t-\t-",
         "a\t1\t1\t-\t-\tint7 (1)",
         "a\t1\t1\t-\t-\tint8 [1]",
+        "a\t1\t1\t-\t-\tint8 ()",
+        "a\t-1\t1\t-\t-\tint8 (1)",
+        "a\tnan\t1\t-\t-\tint8 (1)",
+        "a\t1\tinf\t-\t-\tint8 (1)",
+        "a\t-\t1\t-\t-\tint8 (1)",
+        f"a\t1\t1\t-\t-\tint8 ({'9' * 5_000})",
+        "",
     ],
 )
 def test_a_malformed_journal_is_refused(tmp_path, line):
     (tmp_path / "results.tsv").write_text(f"{line}\n")
-    with pytest.raises(SuiteError, match="line 1: not a line of a results journal"):
-        read_journal(tmp_path)
+    with pytest.raises(SuiteError, match=r"results\.tsv, line 1: malformed"):
+        read_journal(Source(tmp_path)).check()
+
+
+@pytest.mark.parametrize("content", [b"\xff\t1\t1\t-\t-\tint8 (1)\n", b"a\t1\xd6\n"])
+def test_bytes_that_are_no_text_are_refused(tmp_path, content):
+    (tmp_path / "results.tsv").write_bytes(content)
+    with pytest.raises(SuiteError, match=r"results\.tsv, line 1: expected UTF-8"):
+        read_journal(Source(tmp_path))

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,17 +12,19 @@ import pytest
 
 from wav2vec2_eval.errors import SuiteError
 from wav2vec2_eval.files import manifest
-from wav2vec2_eval.files.manifest import Entry, Utterance
+from wav2vec2_eval.files.folder import output_folder
+from wav2vec2_eval.files.manifest import Entry, Manifest, Utterance
+from wav2vec2_eval.files.run import Run
 
 
 @pytest.mark.parametrize(
     ("line", "entry"),
     [
-        ("0 ./pre_data/clean/0.bin (1,160000)", Entry("0", Path("pre_data/clean/0.bin"), (1, 160_000))),
-        ("7 /data/my set (new)/7.bin (1,10000)", Entry("7", Path("/data/my set (new)/7.bin"), (1, 10_000))),
-        ("a-b_c.d x.bin (3,)", Entry("a-b_c.d", Path("x.bin"), (3,))),
-        ("0 x.bin (1, 2, 3)", Entry("0", Path("x.bin"), (1, 2, 3))),
-        ("0 x.bin (400)\n", Entry("0", Path("x.bin"), (400,))),
+        ("0 ./pre_data/clean/0.bin (1,160000)", Entry("0", "./pre_data/clean/0.bin", (1, 160_000))),
+        ("7 /data/my set (new)/7.bin (1,10000)", Entry("7", "/data/my set (new)/7.bin", (1, 10_000))),
+        ("a-b_c.d x.bin (3,)", Entry("a-b_c.d", "x.bin", (3,))),
+        ("0 x.bin (1, 2, 3)", Entry("0", "x.bin", (1, 2, 3))),
+        ("0 x.bin (400)\n", Entry("0", "x.bin", (400,))),
     ],
 )
 def test_parse_line_reads_key_path_and_shape(line, entry):
@@ -48,6 +52,12 @@ def test_parse_line_reads_key_path_and_shape(line, entry):
         ".. x.bin (1,5)",
         ".hidden x.bin (1,5)",
         "0 x.bin (\u0661,\u0665)",
+        "0 x\0.bin (1,5)",
+        f"0 x.bin ({'9' * 5_000})",
+        f"0 x.bin (1,{2**62})",
+        f"0 x.bin ({'1,' * 20}1)",
+        f"{'k' * 201} x.bin (1,5)",
+        f"0 x{' ' * 300_000}",
     ],
 )
 def test_parse_line_refuses(line, tmp_path, monkeypatch):
@@ -60,52 +70,59 @@ def test_parse_line_refuses(line, tmp_path, monkeypatch):
 def test_format_and_parse_are_inverse():
     line = manifest.format_line("3", "./my data/3.bin", (1, 20_000))
     assert line == "3 ./my data/3.bin (1,20000)"
-    assert manifest.parse_line(line) == Entry("3", Path("my data/3.bin"), (1, 20_000))
+    assert manifest.parse_line(line) == Entry("3", "./my data/3.bin", (1, 20_000))
 
 
-def test_read_manifest_groups_the_inputs_of_an_utterance(tmp_path):
+def test_a_manifest_groups_the_inputs_of_an_utterance(tmp_path):
     path = tmp_path / "bin_file.info"
     path.write_text("0 0.bin (1,5)\n0 0.mask.bin (1,5)\n1 1.bin (1,6)\n1 1.mask.bin (1,6)\n")
-    utterances = manifest.read_manifest(path)
-    assert {key: [entry.path.name for entry in entries] for key, entries in utterances.items()} == {
+    utterances = Manifest(path)
+    assert {key: [entry.name for entry in entries] for key, entries in utterances.items()} == {
         "0": ["0.bin", "0.mask.bin"],
         "1": ["1.bin", "1.mask.bin"],
     }
 
 
-def test_read_manifest_finds_tensors_beside_itself_when_moved(tmp_path, monkeypatch):
+def test_a_manifest_finds_tensors_beside_itself_when_moved(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     moved = tmp_path / "moved"
     moved.mkdir()
     (moved / "bin_file.info").write_text("0 ./pre_data/clean/0.bin (1,5)\n")
-    assert manifest.read_manifest(moved / "bin_file.info")["0"][0].path == moved / "0.bin"
+    assert Manifest(moved / "bin_file.info")["0"][0].path == str(moved / "0.bin")
     here = tmp_path / "pre_data/clean/0.bin"
     here.parent.mkdir(parents=True)
     here.touch()
-    assert manifest.read_manifest(moved / "bin_file.info")["0"][0].path.samefile(here)
+    assert Manifest(moved / "bin_file.info")["0"][0].path == "./pre_data/clean/0.bin"
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "no such file"), (b"", "empty"), (b"\xff\xfe\x00", "UTF-8"), (b"0 x (1,5)\nnonsense\n", "line 2")],
+    [
+        (None, "no such file"),
+        (b"", "empty"),
+        (b"\xff\xfe\x00", "line 1: expected UTF-8"),
+        (b"0 x (1,5)\nnonsense\n", "line 2"),
+        (b"0 x (1,5)\n\n1 x (1,5)\n", "line 2"),
+        (b"0 x (1,5)\n1 x (1,5)\n0 y (1,5)\n", "line 3: 0 is there a second time"),
+    ],
 )
-def test_read_manifest_refuses(tmp_path, content, message):
+def test_a_broken_manifest_is_refused(tmp_path, content, message):
     path = tmp_path / "bin_file.info"
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(SuiteError, match=message):
-        manifest.read_manifest(path)
+        Manifest(path).check()
 
 
 def test_utterances_are_read_as_they_were_written(tmp_path):
     utterances = [Utterance("0", "61-70968-0000", 78_480, "HE BEGAN"), Utterance("1", "x", 400, "")]
     path = tmp_path / "utterances.tsv"
-    path.write_text(manifest.format_utterances(utterances))
-    assert list(manifest.read_utterances(path).values()) == utterances
+    path.write_text("".join(map(manifest.format_utterance, utterances)))
+    assert list(dict(manifest.read_utterances(path)).values()) == utterances
 
 
 def test_the_text_of_an_utterance_stays_on_one_line():
-    text = manifest.format_utterances([Utterance("0", "x", 400, "TWO\tWORDS\nMORE\u2028LINES")])
+    text = manifest.format_utterance(Utterance("0", "x", 400, "TWO\tWORDS\nMORE\u2028LINES"))
     assert text == "0\tx\t400\tTWO WORDS MORE LINES\n"
 
 
@@ -116,7 +133,7 @@ def test_read_utterances_refuses(tmp_path, line):
     path = tmp_path / "utterances.tsv"
     path.write_text(f"{line}\n")
     with pytest.raises(SuiteError):
-        manifest.read_utterances(path)
+        manifest.read_utterances(path).check()
 
 
 def test_check_same_keys_names_the_missing_and_the_extra_keys():
@@ -131,24 +148,25 @@ FLOAT, BYTE = np.dtype("float32"), np.dtype("int8")
 @pytest.fixture
 def inputs(tmp_path):
     """Two utterances with two inputs each: (1, 2) float32 and (1, 2) int8."""
-    entries = {}
+    lines = []
     for index, key in enumerate(("0", "a")):
         for name, dtype in (("", FLOAT), (".mask", BYTE)):
             path = tmp_path / f"{key}{name}.bin"
             np.array([[index, 1]], dtype).tofile(path)
-            entries.setdefault(key, []).append(Entry(key, path, (1, 2)))
-    return entries
+            lines.append(manifest.format_line(key, str(path), (1, 2)) + "\n")
+    (tmp_path / "bin_file.info").write_text("".join(lines))
+    return Manifest(tmp_path / "bin_file.info")
 
 
 def test_read_arrays_reads_each_input_in_its_type(inputs):
-    for index, entries in enumerate(inputs.values()):
-        arrays = manifest.read_arrays(entries, (FLOAT, BYTE))
+    for index, key in enumerate(inputs):
+        arrays = inputs.read_arrays(key, (FLOAT, BYTE))
         assert [array.dtype for array in arrays] == [FLOAT, BYTE]
         assert [array.tolist() for array in arrays] == [[[index, 1]]] * 2
 
 
 def test_tensors_that_fit_pass_the_check(inputs):
-    manifest.check_tensors(Path("bin_file.info"), inputs, (FLOAT, BYTE))
+    inputs.check_tensors((FLOAT, BYTE))
 
 
 @pytest.mark.parametrize(
@@ -161,38 +179,119 @@ def test_tensors_that_fit_pass_the_check(inputs):
 )
 def test_other_dtypes_than_those_of_the_tensors_are_refused(inputs, dtypes, message):
     with pytest.raises(SuiteError, match=message):
-        manifest.check_tensors(Path("bin_file.info"), inputs, dtypes)
+        inputs.check_tensors(dtypes)
 
 
 @pytest.mark.parametrize(("content", "message"), [(None, "no such file"), (b"1", "1 bytes, expected 2")])
 def test_the_tensors_of_every_utterance_are_checked(inputs, content, message):
     """The last tensor of the last utterance is missing or cut."""
-    path = inputs["a"][1].path
+    path = Path(inputs["a"][1].path)
     path.unlink()
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(SuiteError, match=rf"a\.mask\.bin: {message}.*run preprocess\.py again"):
-        manifest.check_tensors(Path("bin_file.info"), inputs, (FLOAT, BYTE))
+        inputs.check_tensors((FLOAT, BYTE))
     with pytest.raises(SuiteError, match=rf"a\.mask\.bin: {message}"):
-        manifest.read_arrays(inputs["a"], (FLOAT, BYTE))
+        inputs.read_arrays("a", (FLOAT, BYTE))
 
 
 def test_references_beside_the_manifest_are_those_of_its_utterances(inputs, tmp_path):
     """utterances.tsv may hold more utterances, in another order."""
     known = [Utterance(key, f"id {key}", 400, "A") for key in ("a", "more", "0")]
-    (tmp_path / "utterances.tsv").write_text(manifest.format_utterances(known))
-    references = manifest.references_beside(tmp_path / "bin_file.info", inputs)
-    assert list(references.items()) == [("0", known[2]), ("a", known[0])]
+    (tmp_path / "utterances.tsv").write_text("".join(map(manifest.format_utterance, known)))
+    references = inputs.references()
+    assert [references[key] for key in inputs] == [known[2], known[0]]
 
 
-def test_a_manifest_without_utterances_tsv_has_no_references(inputs, tmp_path):
-    assert manifest.references_beside(tmp_path / "bin_file.info", inputs) is None
+def test_a_manifest_without_utterances_tsv_has_no_references(inputs):
+    assert inputs.references() is None
 
 
 def test_references_that_lack_an_utterance_are_refused(inputs, tmp_path):
     (tmp_path / "utterances.tsv").write_text("0\tx\t400\tA\n")
-    with pytest.raises(SuiteError, match=r"utterances\.tsv: expected 2 keys, found 1: 1 missing \(a\)"):
-        manifest.references_beside(tmp_path / "bin_file.info", inputs)
+    with pytest.raises(SuiteError, match=r"utterances\.tsv: 1 utterances are missing \(a\)"):
+        inputs.references()
+
+
+def test_the_digest_depends_on_key_name_shape_and_content(tmp_path):
+    """The content is known by its time where there is no list of files, by its checksum where there is one."""
+
+    def digest(line="0 0.bin (1,5)\n", time_s=1):
+        (tmp_path / "bin_file.info").write_text(line)
+        for name in ("0.bin", "1.bin"):
+            (tmp_path / name).write_bytes(bytes(24 if "6" in line else 20))
+            os.utime(tmp_path / name, (time_s, time_s))
+        return Manifest(tmp_path / "bin_file.info").check_tensors([FLOAT]).digest
+
+    lines = ("0 0.bin (1,5)\n", "1 0.bin (1,5)\n", "0 1.bin (1,5)\n", "0 0.bin (1,6)\n")
+    assert len({digest(), *map(digest, lines), digest(time_s=2)}) == 5
+
+    def listed(content, time_s):
+        shutil.rmtree(tmp_path / "out", ignore_errors=True)
+        write_data(tmp_path / "out", content)
+        os.utime(tmp_path / "out/0.bin", (time_s, time_s))
+        return Manifest(tmp_path / "out/bin_file.info").check_tensors([FLOAT]).digest
+
+    assert listed(b"1234", 1) == listed(b"1234", 2) != listed(b"1235", 2)
+
+
+def write_data(folder, content=b"1234", lines="0 ./0.bin (1,1)\n", utterances=1):
+    """A data folder as the suite writes it, with one tensor."""
+    with output_folder(folder, "preprocess.py", alone=True) as out:
+        for name in (f"{index}.bin" for index in range(lines.count("\n"))):
+            with out.writing(name) as file:
+                file.write(content)
+        out.write_text("bin_file.info", lines)
+        out.write_run(Run("preprocess.py", utterances=utterances))
+    return folder / "bin_file.info"
+
+
+@pytest.mark.parametrize("folder", [".", "other"])
+def test_tensors_are_verified_by_the_list_of_their_folder(tmp_path, monkeypatch, folder):
+    """Also those of a manifest under another name, and of one in another folder."""
+    monkeypatch.chdir(tmp_path)
+    write_data(tmp_path / "out")
+    (tmp_path / folder).mkdir(exist_ok=True)
+    part = tmp_path / folder / "part.info"
+    part.write_text("k ./out/0.bin (1,1)\n")
+    assert Manifest(part).read_arrays("k", [FLOAT])[0].tobytes() == b"1234"
+    (tmp_path / "out/0.bin").write_bytes(b"1235")
+    inputs = Manifest(part)
+    inputs.check_tensors([FLOAT])
+    with pytest.raises(SuiteError, match=r"0\.bin: damaged or replaced"):
+        inputs.read_arrays("k", [FLOAT])
+    (tmp_path / "out/5.bin").write_bytes(b"1234")
+    part.write_text("k ./out/5.bin (1,1)\n")
+    with pytest.raises(SuiteError, match=r"5\.bin: not in files\.tsv"):
+        Manifest(part).check_tensors([FLOAT])
+
+
+@pytest.mark.parametrize("name", ["bin_file.info", "utterances.tsv"])
+def test_a_manifest_that_was_cut_at_a_line_is_refused(tmp_path, name):
+    path = write_data(tmp_path, lines="0 ./0.bin (1,1)\n1 ./1.bin (1,1)\n", utterances=2)
+    with output_folder(tmp_path, "preprocess.py", alone=False) as out:
+        out.write_text("utterances.tsv", "0\ta\t400\tA\n1\tb\t400\tB\n")
+    cut = tmp_path / name
+    cut.write_text(cut.read_text().partition("\n")[0] + "\n")
+    with pytest.raises(SuiteError, match=rf"{name}: damaged or replaced"):
+        Manifest(path).references()
+
+
+def test_another_number_of_utterances_than_recorded_is_refused(tmp_path):
+    """Also in a folder of an older version, which has no list of files."""
+    (tmp_path / "run.json").write_text('{"script": "preprocess.py", "utterances": 2}')
+    (tmp_path / "bin_file.info").write_text("0 ./0.bin (1,1)\n")
+    with pytest.raises(SuiteError, match=r"expected 2 utterances as run\.json says, found 1"):
+        Manifest(tmp_path / "bin_file.info")
+
+
+def test_nobody_writes_into_the_folders_of_an_open_manifest(tmp_path):
+    path = write_data(tmp_path / "out")
+    (tmp_path / "part.info").write_text(f"k {tmp_path}/out/0.bin (1,1)\n")
+    for opened in (path, tmp_path / "part.info"):
+        with manifest.open_manifest(opened), pytest.raises(SuiteError, match="another run is"):
+            write_data(tmp_path / "out")
+    write_data(tmp_path / "out")
 
 
 def test_a_tensor_that_is_found_in_two_places_is_refused(tmp_path, monkeypatch):
@@ -202,5 +301,7 @@ def test_a_tensor_that_is_found_in_two_places_is_refused(tmp_path, monkeypatch):
     (tmp_path / "moved/bin_file.info").write_text("0 ./0.bin (1,5)\n")
     for folder in (tmp_path, tmp_path / "moved"):
         (folder / "0.bin").touch()
-    with pytest.raises(SuiteError, match=r"line 1: 0\.bin exists in the current folder, and another file of that name"):
-        manifest.read_manifest(tmp_path / "moved/bin_file.info")
+    with pytest.raises(
+        SuiteError, match=r"line 1: \./0\.bin exists in the current folder, and another file of that name"
+    ):
+        Manifest(tmp_path / "moved/bin_file.info").check()

@@ -4,15 +4,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from wav2vec2_eval import report
 from wav2vec2_eval.errors import SuiteError
-from wav2vec2_eval.files.run_folder import Run, write_run
+from wav2vec2_eval.files.file_list import Source
+from wav2vec2_eval.files.folder import output_folder
+from wav2vec2_eval.files.run import Run, format_run
 from wav2vec2_eval.files.scores import format_wer
 from wav2vec2_eval.speech.latency import Latency, format_figures, summarise
 from wav2vec2_eval.speech.wer import WordErrors
+
+
+TIMES = summarise([Latency(20, 40)] * 3)
 
 
 @pytest.fixture
@@ -21,11 +27,11 @@ def results(tmp_path):
 
     def write(name, latency_ms, score):
         folder = tmp_path / name
-        folder.mkdir()
         figures = summarise([Latency(latency_ms, latency_ms * 2)] * 3, lengths_s=[1.0, 1.0, 1.0])
-        (folder / "infer_time.txt").write_text(format_figures(figures))
-        (folder / "wer.txt").write_text(format_wer(score))
-        write_run(folder, Run("x.py", engine=name, data=Run(which_dataset="clean", padded=True)))
+        with output_folder(folder, "x.py", alone=True) as out:
+            out.write_text("infer_time.txt", format_figures(figures))
+            out.write_text("wer.txt", format_wer(score))
+            out.write_run(Run("x.py", engine=name, data=Run(which_dataset="clean", padded=True)))
         return f"--{name}={folder}"
 
     return (
@@ -75,8 +81,8 @@ def test_the_summary_holds_figures_ratios_and_conditions(results, tmp_path, caps
     ],
 )
 def test_conditions_are_described_in_words(tmp_path, run, described):
-    write_run(tmp_path, run)
-    assert report.describe(tmp_path) == described
+    (tmp_path / "run.json").write_text(format_run(replace(run, format=1)))
+    assert report.describe(Source(tmp_path)) == described
 
 
 @pytest.mark.parametrize(("soc", "chips"), [("Ascend310P3", 1), ("Ascend310", 4), (None, 1)])
@@ -101,6 +107,25 @@ def test_missing_files_are_refused(results, tmp_path, name):
         report.main(results)
 
 
+def test_damaged_figures_are_refused(results, tmp_path):
+    path = tmp_path / "suite/wer.txt"
+    path.write_text(path.read_text().replace("0.1", "0.2"))
+    with pytest.raises(SuiteError, match=r"wer\.txt: damaged or replaced"):
+        report.main(results)
+
+
+def test_a_summary_replaces_an_earlier_one_and_no_other_file(results, tmp_path):
+    report.main(results)
+    report.main(results)
+    assert {path.name for path in (tmp_path / "out").iterdir()} >= {"summary.md", "summary.json", "run.json"}
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "summary.md").write_text("mine")
+    with pytest.raises(SuiteError, match=r"summary\.md: no script wrote this file"):
+        report.main((*results[:2], f"--output={other}"))
+    assert (other / "summary.md").read_text() == "mine"
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
@@ -108,9 +133,13 @@ def test_missing_files_are_refused(results, tmp_path, name):
         ("wer.txt", "garbage", "expected lines 'label: number'"),
         ("infer_time.txt", "", "lacks 'total infer num'"),
         ("wer.txt", format_wer(WordErrors(0, 0, 0, 99)), "cannot be compared: words are"),
+        ("wer.txt", format_wer(WordErrors(0, 0, 0, 99)).replace("0.0", "nan"), "expected lines 'label: number'"),
+        ("wer.txt", "WER: 0\nsubstitutions: 1e400\n", "expected lines 'label: number'"),
+        ("infer_time.txt", format_figures(TIMES).replace(": 20.0", ": 0"), "impossible figures"),
     ],
 )
 def test_files_that_do_not_fit_are_refused(results, tmp_path, name, text, message):
-    (tmp_path / "suite" / name).write_text(text)
+    with output_folder(tmp_path / "suite", "x.py", alone=True) as out:
+        out.write_text(name, text)
     with pytest.raises(SuiteError, match=message):
         report.main(results)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Proves that scores are joined by key, and which files the scoring writes and replaces."""
+"""Proves that each utterance is scored with its own transcript, and which files the scoring writes and replaces."""
 
 from __future__ import annotations
 
@@ -9,81 +9,99 @@ import pytest
 
 from wav2vec2_eval.errors import SuiteError
 from wav2vec2_eval.files import scores
+from wav2vec2_eval.files.file_list import Source
+from wav2vec2_eval.files.folder import output_folder
 from wav2vec2_eval.files.manifest import Utterance
-from wav2vec2_eval.files.run_folder import Run, read_run, write_run
-from wav2vec2_eval.speech.wer import WordErrors, total
+from wav2vec2_eval.files.run import FORMAT, Run, read_run
+from wav2vec2_eval.speech.wer import WordErrors
+
+UTTERANCES = [Utterance("0", "61-1-0", 400, "A B"), Utterance("1", "61-1-1", 400, "C")]
+PAIRS = list(zip(UTTERANCES, ["A X", ""]))
+OURS = {"run.json", "files.tsv", ".wav2vec2_eval.lock"}
 
 
-def test_scores_are_joined_by_key_and_not_by_position():
-    found = scores.score_by_key({"1": "ONE", "0": "ZERO"}, {"0": "ZERO", "1": "ONE"})
-    assert total(found.values()).errors == 0
+def write(path, script="a.py", scored=None, pairs=PAIRS, inference=None):
+    with scores.scores_folder(path, script, scored) as folder:
+        return scores.write_scores(folder, path.name, pairs, script, inference)
 
 
-def test_each_key_gets_the_counts_of_its_utterance():
-    found = scores.score_by_key({"b": "", "a": "A B"}, {"a": "A X", "b": "X"})
-    assert found == {"b": WordErrors(0, 0, 1, 0), "a": WordErrors(1, 0, 0, 2)}
+def names(folder):
+    return {path.name for path in folder.iterdir()}
 
 
-@pytest.mark.parametrize("references", [{}, {"0": ""}, {"0": " "}])
-def test_nothing_to_score_is_refused(references):
-    with pytest.raises(SuiteError, match="found none"):
-        scores.score_by_key(references, references)
+@pytest.mark.parametrize("count", [1, 2, 499, 500, 501, 1_200])
+def test_each_utterance_gets_its_own_counts(count):
+    pairs = [(Utterance(str(key), "x", 400, f"A {key}"), f"{key} A" if key % 3 else "") for key in range(count)]
+    found = list(scores.score(iter(pairs)))
+    assert [(item.utterance, item.hypothesis) for item in found] == pairs
+    assert {item.errors for item in found[0::3]} == {WordErrors(0, 2, 0, 2)}
+    assert {item.errors for item in (*found[1::3], *found[2::3])} <= {WordErrors(0, 1, 1, 2)}
 
 
-@pytest.mark.parametrize("hypotheses", [{}, {"0": "A"}, {"0": "A", "1": "B", "2": "C"}])
-def test_missing_and_extra_hypotheses_are_refused(hypotheses):
-    with pytest.raises(SuiteError, match="scoring: expected 2 keys"):
-        scores.score_by_key({"0": "A", "1": "B"}, hypotheses)
+@pytest.mark.parametrize("texts", [[], [""], [" ", ""]])
+def test_nothing_to_score_is_refused_and_leaves_nothing(tmp_path, texts):
+    pairs = [(Utterance(str(index), "x", 400, text), "A") for index, text in enumerate(texts)]
+    with pytest.raises(SuiteError, match="expected reference words to score, found none"):
+        write(tmp_path / "out/t.txt", pairs=pairs)
+    assert not (tmp_path / "out").exists()
 
 
-def test_worst_sorts_by_wer_and_then_by_errors():
-    found = {
+def test_the_worst_have_the_highest_wer_and_then_the_most_errors():
+    errors = {
         "right": WordErrors(0, 0, 0, 5),
         "long": WordErrors(2, 0, 0, 4),
         "short": WordErrors(1, 0, 0, 2),
+        "later": WordErrors(1, 0, 0, 2),
         "wrong": WordErrors(0, 1, 0, 1),
     }
-    assert scores.worst(found) == ["wrong", "long", "short"]
-    assert scores.worst(found, count=1) == ["wrong"]
-
-
-UTTERANCES = {"0": Utterance("0", "61-1-0", 400, "A B"), "1": Utterance("1", "61-1-1", 400, "C")}
-HYPOTHESES = {"1": "", "0": "A X"}
+    for count, expected in ((10, ["wrong", "long", "short", "later"]), (1, ["wrong"]), (3, ["wrong", "long", "short"])):
+        worst = scores.Worst(count)
+        for key, each in errors.items():
+            worst.add(scores.Scored(Utterance(key, key, 400, "A"), "B", each))
+        assert [item.utterance.key for item in worst.items()] == expected
 
 
 def test_write_scores_writes_three_files_and_prints_the_errors(tmp_path, capsys):
     path = tmp_path / "new/transcriptions.txt"
-    scores.check_output(path, "a.py")
-    scores.write_scores(path, UTTERANCES, HYPOTHESES, "a.py", Run("a.py", device="cpu"))
+    found = write(path, inference=Run("a.py", device="cpu"))
+    assert found == WordErrors(1, 1, 0, 3)
     assert path.read_text() == "A X\n\n"
     assert (path.parent / "wer.txt").read_text().splitlines()[0] == f"WER: {2 / 3}"
     lines = (path.parent / "utterance_scores.tsv").read_text().splitlines()
     assert lines[1].split("\t") == ["0", "61-1-0", "0.5", "1", "0", "0", "2", "A B", "A X"]
     assert "61-1-1: 1 errors in 1 words" in capsys.readouterr().out
-    assert read_run(path.parent) == Run("a.py", device="cpu", transcriptions="transcriptions.txt")
+    assert read_run(path.parent) == Run("a.py", format=FORMAT, device="cpu", transcriptions="transcriptions.txt")
 
 
-def test_nothing_is_written_unless_every_utterance_has_its_hypothesis(tmp_path):
-    with pytest.raises(SuiteError):
-        scores.write_scores(tmp_path / "t.txt", UTTERANCES, {}, "a.py")
-    assert not list(tmp_path.iterdir())
+def test_a_failure_while_scoring_leaves_the_earlier_scores(tmp_path):
+    path = tmp_path / "out/t.txt"
+
+    def fail():
+        yield PAIRS[1]
+        raise SuiteError("damaged")
+
+    for before in (set(), OURS | {"t.txt", "wer.txt", "utterance_scores.tsv"}):
+        with pytest.raises(SuiteError, match="damaged"):
+            write(path, pairs=fail())
+        assert (names(path.parent) if path.parent.exists() else set()) == before
+        write(path)
+    source = Source(path.parent)
+    assert all(source.read(name) for name in source.list)
 
 
 def test_scores_replace_earlier_scores(tmp_path):
     """The second scores replace the first beside the results and in a separate folder, also under another name."""
     results, new = tmp_path / "results", tmp_path / "new"
-    results.mkdir()
-    write_run(results, Run("pyacl_infer.py", engine="x"))
+    with output_folder(results, "pyacl_infer.py", alone=True) as folder:
+        folder.write_run(Run("pyacl_infer.py", engine="x"))
     for name in ("a.txt", "a.txt", "b.txt"):
         for folder in (results, new):
-            scores.check_output(folder / name, "a.py", results)
-            scores.write_scores(folder / name, UTTERANCES, HYPOTHESES, "a.py")
-            expected = {name, "wer.txt", "utterance_scores.tsv", "run.json"}
-            assert {path.name for path in folder.iterdir()} == expected
-    assert read_run(results) == Run("pyacl_infer.py", engine="x", transcriptions="b.txt")
-    assert read_run(new) == Run("a.py", transcriptions="b.txt")
+            write(folder / name, scored=results)
+            assert names(folder) == OURS | {name, "wer.txt", "utterance_scores.tsv"}
+    assert read_run(results) == Run("pyacl_infer.py", format=FORMAT, engine="x", transcriptions="b.txt")
+    assert read_run(new) == Run("a.py", format=FORMAT, transcriptions="b.txt")
     with pytest.raises(SuiteError, match=r"holds files of a\.py"):
-        scores.check_output(new / "b.txt", "b.py")
+        write(new / "b.txt", script="b.py")
 
 
 @pytest.mark.parametrize("beside", [True, False])
@@ -91,34 +109,63 @@ def test_scores_replace_earlier_scores(tmp_path):
 def test_files_of_others_are_not_replaced(tmp_path, name, beside):
     (tmp_path / name).write_text("mine")
     if beside and name == "infer_time.txt":  # the times of the scored results
-        scores.check_output(tmp_path / "notes.txt", "a.py", tmp_path)
+        write(tmp_path / "notes.txt", scored=tmp_path)
         return
-    with pytest.raises(SuiteError, match=f"{name}: a.py did not write this file"):
-        scores.check_output(tmp_path / "notes.txt", "a.py", tmp_path if beside else None)
+    with pytest.raises(SuiteError, match=f"{name}: no script wrote this file"):
+        write(tmp_path / "notes.txt", scored=tmp_path if beside else None)
+    assert names(tmp_path) == {name}
+
+
+@pytest.mark.parametrize("name", ["notes.txt.tmp", "wer.txt.tmp", "run.json.tmp", ".partial", "t.txt.1", "3.0.bin"])
+def test_files_that_only_look_like_ours_are_left_alone(tmp_path, name):
+    for content in ("mine", "mine"):
+        (tmp_path / name).write_text(content)
+        write(tmp_path / "t.txt")
+        assert (tmp_path / name).read_text() == "mine"
+
+
+def test_a_recorded_name_cannot_lead_out_of_the_folder(tmp_path):
+    """run.json is a file that anybody may have written."""
+    (tmp_path / "thesis.txt").write_text("mine")
+    write(tmp_path / "out/t.txt")
+    run = (tmp_path / "out/run.json").read_text()
+    (tmp_path / "out/run.json").write_text(run.replace("t.txt", "../thesis.txt"))
+    with pytest.raises(SuiteError, match=r"run\.json: expected the JSON"):
+        write(tmp_path / "out/b.txt")
+    assert (tmp_path / "thesis.txt").read_text() == "mine"
+
+
+def test_a_recorded_name_of_the_users_file_is_not_enough(tmp_path):
+    (tmp_path / "out").mkdir()
+    write(tmp_path / "out/t.txt")
+    run = (tmp_path / "out/run.json").read_text()
+    (tmp_path / "out/thesis.txt").write_text("mine")
+    (tmp_path / "out/run.json").write_text(run.replace("t.txt", "thesis.txt"))
+    with pytest.raises(SuiteError, match=r"thesis\.txt: no script wrote this file"):
+        write(tmp_path / "out/b.txt")
+    assert (tmp_path / "out/thesis.txt").read_text() == "mine"
 
 
 @pytest.mark.parametrize(
     "name",
     [
-        "wer.txt",
-        "utterance_scores.tsv",
-        "results.tsv",
-        "bin_file.info",
-        "utterances.tsv",
-        "infer_time.txt",
-        "run.json",
-        "padding_lens.txt",
-        "0.0.bin",
-        "a.1.npy",
+        *("wer.txt", "utterance_scores.tsv", "results.tsv", "bin_file.info", "utterances.tsv", "infer_time.txt"),
+        *("run.json", "files.tsv", "model.json", ".wav2vec2_eval.lock", "padding_lens.txt", "0.0.bin", "a.1.npy"),
     ],
 )
 def test_transcriptions_may_not_have_the_name_of_another_file(tmp_path, name):
     with pytest.raises(SuiteError, match="this name"):
-        scores.check_output(tmp_path / name, "a.py")
+        write(tmp_path / name)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_in_the_place_of_the_transcriptions_is_refused(tmp_path):
+    (tmp_path / "t.txt").mkdir()
+    with pytest.raises(SuiteError, match="found a folder"):
+        write(tmp_path / "t.txt")
 
 
 def test_a_missing_jiwer_is_reported_before_the_inference(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "jiwer", None)
     with pytest.raises(ModuleNotFoundError):
-        scores.check_output(tmp_path / "t.txt", "a.py")
+        write(tmp_path / "t.txt")

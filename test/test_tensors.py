@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import io
+import os
+
 import numpy as np
 import pytest
 
@@ -26,22 +29,30 @@ def test_parse_dtypes_refuses(text):
         tensors.parse_dtypes(text)
 
 
-@pytest.mark.parametrize("suffix", [".bin", ".npy"])
+def written(array, save_type="bin"):
+    file = io.BytesIO()
+    tensors.write_tensor(file, array, save_type)
+    return file.getvalue()
+
+
+def read(path, content, save_type, like):
+    path.write_bytes(content)
+    if save_type == "npy":
+        return tensors.parse_npy(path, content)
+    return tensors.read_bin(path, like.shape, tensors.DTYPE[like.dtype.name])
+
+
+@pytest.mark.parametrize("save_type", ["bin", "npy"])
 @pytest.mark.parametrize("name", tensors.DTYPE)
-def test_tensors_are_read_as_they_were_written(tmp_path, suffix, name):
+def test_tensors_are_read_as_they_were_written(tmp_path, save_type, name):
     array = np.arange(12).reshape(3, 4).astype(name)
-    path = tmp_path / f"0.0{suffix}"
-    tensors.write_tensor(path, array)
-    read = tensors.read_npy(path) if suffix == ".npy" else tensors.read_bin(path, (3, 4), tensors.DTYPE[name])
-    assert read.dtype == array.dtype
-    assert read.tobytes() == array.tobytes()
-    assert [child.name for child in tmp_path.iterdir()] == [path.name]
+    found = read(tmp_path / "x", written(array, save_type), save_type, array)
+    assert found.dtype == array.dtype
+    assert found.tobytes() == array.tobytes()
 
 
-def test_bin_files_are_c_order_and_little_endian(tmp_path):
-    path = tmp_path / "x.bin"
-    tensors.write_tensor(path, np.array([[1, 2], [3, 4]], dtype=">u2", order="F"))
-    assert path.read_bytes() == bytes([1, 0, 2, 0, 3, 0, 4, 0])
+def test_bin_files_are_c_order_and_little_endian():
+    assert written(np.array([[1, 2], [3, 4]], dtype=">u2", order="F")) == bytes([1, 0, 2, 0, 3, 0, 4, 0])
 
 
 @pytest.mark.parametrize(("size", "found"), [(0, "0 bytes"), (23, "23 bytes"), (28, "28 bytes")])
@@ -52,39 +63,48 @@ def test_read_bin_refuses_another_size(tmp_path, size, found):
         tensors.read_bin(path, (2, 3), np.dtype("float32"))
 
 
-def test_missing_files_are_refused(tmp_path):
-    with pytest.raises(SuiteError, match="no such file"):
+@pytest.mark.parametrize(
+    ("place", "message"), [(None, "no such file"), (os.mkfifo, "regular file"), (os.mkdir, "regular file")]
+)
+def test_what_is_no_file_is_refused(tmp_path, place, message):
+    if place:
+        place(tmp_path / "x.bin")
+    with pytest.raises(SuiteError, match=message):
         tensors.read_bin(tmp_path / "x.bin", (1,), np.dtype("int8"))
-    with pytest.raises(SuiteError, match="no such file"):
-        tensors.read_npy(tmp_path / "x.npy")
 
 
-def test_read_npy_refuses_cut_files_and_pickles(tmp_path):
-    path = tmp_path / "x.npy"
-    tensors.write_tensor(path, np.zeros(100))
-    whole = path.read_bytes()
+def test_a_file_that_is_replaced_while_it_is_read_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "x.bin"
+    path.write_bytes(bytes(24))
+    fromfile = np.fromfile
+
+    def replaced(*arguments, **options):
+        path.write_bytes(bytes(20))
+        return fromfile(*arguments, **options)
+
+    monkeypatch.setattr(np, "fromfile", replaced)
+    with pytest.raises(SuiteError, match="20 bytes, expected 24"):
+        tensors.read_bin(path, (2, 3), np.dtype("float32"))
+
+
+def test_parse_npy_refuses_cut_files_and_pickles(tmp_path):
+    whole = written(np.zeros(100), "npy")
     damaged = [whole[:10] + bytes([byte]) + whole[11:] for byte in range(256) if byte != whole[10]]
-    for content in (b"", whole[:20], whole[:-1], b"garbage", b"PK\x03\x04 no archive", *damaged):
-        path.write_bytes(content)
-        with pytest.raises(SuiteError, match=r"expected a whole \.npy"):
-            tensors.read_npy(path)
-    with path.open("wb") as file:
-        np.savez(file, np.zeros(100))
-    with pytest.raises(SuiteError, match="found: an archive"):
-        tensors.read_npy(path)
-    np.save(path, np.array([{}], dtype=object), allow_pickle=True)
-    with pytest.raises(SuiteError, match=r"expected a whole \.npy"):
-        tensors.read_npy(path)
+    archive, pickled = io.BytesIO(), io.BytesIO()
+    np.savez(archive, np.zeros(100))
+    np.save(pickled, np.array([{}], dtype=object), allow_pickle=True)
+    huge = whole.replace(b"(100,), ", b"(1" + b"0" * 6 + b",)")
+    contents = (b"", whole[:20], whole[:-1], b"garbage", b"PK\x03\x04 no archive", archive.getvalue(), huge)
+    for content in (*contents, pickled.getvalue(), *damaged):
+        with pytest.raises(SuiteError, match=r"x\.npy: expected a whole \.npy"):
+            tensors.parse_npy(tmp_path / "x.npy", content)
 
 
-@pytest.mark.parametrize("suffix", [".bin", ".npy"])
+@pytest.mark.parametrize("save_type", ["bin", "npy"])
 @pytest.mark.parametrize("shape", [(0, 3), (1,), (2, 1, 3)])
-def test_any_shape_can_be_written(tmp_path, suffix, shape):
+def test_any_shape_can_be_written(tmp_path, save_type, shape):
     array = np.ones(shape, np.float16)
-    path = tmp_path / f"x{suffix}"
-    tensors.write_tensor(path, array)
-    read = tensors.read_npy(path) if suffix == ".npy" else tensors.read_bin(path, shape, tensors.DTYPE["float16"])
-    assert np.array_equal(read, array)
+    assert np.array_equal(read(tmp_path / "x", written(array, save_type), save_type, array), array)
 
 
 @pytest.mark.parametrize(

@@ -11,40 +11,46 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import platform
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 from . import cli
 from .errors import SuiteError
-from .files.atomic import write_text
+from .files.file_list import Source
+from .files.folder import output_folder
+from .files.locks import reading
 from .files.names import INFER_TIME_NAME, RUN_NAME, SUMMARY_DATA_NAME, SUMMARY_NAME, WER_NAME
-from .files.run_folder import read_run
+from .files.run import Run
+from .files.text import decode
 from .machine.cpu import default_threads
 from .speech.latency import AVERAGE, parse_figures
 
 # An Atlas 300I card (Ascend310) has four chips, later inference cards have one.
 CHIPS_PER_CARD = {"Ascend310": 4}
 
+SCRIPT = "wav2vec2_eval.report"
 VERSIONS_OF = ("numpy", "onnx", "onnxruntime", "openvino", "torch", "transformers", "jiwer")
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.ArgumentParser(__doc__)
-    parser.add_argument("--suite", required=True, type=Path, metavar="FOLDER", help="scored results of pyacl_infer.py")
-    parser.add_argument("--baseline", type=Path, metavar="FOLDER", help="results of pth_online_infer.py")
-    parser.add_argument("--output", required=True, type=Path, metavar="FOLDER", help="where the summary is written")
+    parser.add_argument(
+        "--suite", required=True, type=cli.path, metavar="FOLDER", help="scored results of pyacl_infer.py"
+    )
+    parser.add_argument("--baseline", type=cli.path, metavar="FOLDER", help="results of pth_online_infer.py")
+    parser.add_argument("--output", required=True, type=cli.path, metavar="FOLDER", help="where the summary is written")
     parser.add_argument("--soc_version", metavar="SOC", help="the NPU, which decides the chips per card")
-    parser.add_argument("--max_wer", type=float, metavar="X", help="fail if the suite's WER is above X")
+    parser.add_argument("--max_wer", type=cli.number, metavar="X", help="fail if the suite's WER is above X")
     return parser.parse_args(argv)
 
 
-def measure(folder: Path, chips: int) -> dict[str, float]:
+def measure(source: Source, chips: int) -> dict[str, float]:
     """One column of the table."""
-    wer, times = _read(folder / WER_NAME), _read(folder / INFER_TIME_NAME)
+    wer, times = _read(source, WER_NAME), _read(source, INFER_TIME_NAME)
     try:
         figures = {
             "WER": wer["WER"],
@@ -55,15 +61,19 @@ def measure(folder: Path, chips: int) -> dict[str, float]:
             "utterances/s per card": 1000 / times[AVERAGE] * chips,
         }
     except KeyError as error:
-        raise SuiteError(f"{folder}: {WER_NAME} or {INFER_TIME_NAME} lacks {error}; run the steps again") from None
+        raise SuiteError(
+            f"{source.folder}: {WER_NAME} or {INFER_TIME_NAME} lacks {error}; run the steps again"
+        ) from None
+    except (ValueError, ZeroDivisionError, OverflowError) as error:  # a count of 1.5, a time of 0
+        raise SuiteError(f"{source.folder}: impossible figures ({error}); run the steps again") from None
     return {**figures, **{name: times[name] for name in ("RTFx", "wall RTFx") if name in times}}
 
 
-def describe(folder: Path) -> dict[str, Any]:
-    """The conditions of the figures in `folder`."""
-    run = read_run(folder)
+def describe(source: Source) -> dict[str, Any]:
+    """The conditions of the figures in a folder."""
+    run = source.run
     if run is None:
-        raise SuiteError(f"{folder}: expected a {RUN_NAME} in it, found none; run the inference first")
+        raise SuiteError(f"{source.folder}: expected a {RUN_NAME} in it, found none; run the inference first")
     described = "not known"
     if run.data and run.data.which_dataset:
         described = (
@@ -125,13 +135,16 @@ def _number(value: float) -> str:
     return str(value) if isinstance(value, int) else f"{value:.4f}" if value < 10 else f"{value:.2f}"
 
 
-def _read(path: Path) -> dict[str, float]:
+def _read(source: Source, name: str) -> dict[str, float]:
+    advice = "run the inference and postprocess.py first"
+    path = source.folder / name
     try:
-        return parse_figures(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise SuiteError(f"{path}: no such file; run the inference and postprocess.py first") from None
+        figures = parse_figures(decode(source.read(name, advice), str(path), advice))
+        if not all(map(math.isfinite, figures.values())):
+            raise ValueError("not finite")
     except ValueError:
         raise SuiteError(f"{path}: expected lines 'label: number', found something else; run the step again") from None
+    return figures
 
 
 def check_comparable(columns: Mapping[str, Mapping[str, float]]) -> None:
@@ -145,21 +158,20 @@ def check_comparable(columns: Mapping[str, Mapping[str, float]]) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     chips = CHIPS_PER_CARD.get(args.soc_version, 1)
-    columns = {"suite": measure(args.suite, chips)}
-    conditions = {"suite": {**describe(args.suite), "chips per card": chips}}
+    with reading(args.suite):
+        suite = Source(args.suite)
+        columns = {"suite": measure(suite, chips)}
+        conditions = {"suite": {**describe(suite), "chips per card": chips}}
     if args.baseline:
-        columns["PyTorch"] = measure(args.baseline, chips=1)
-        conditions["PyTorch"] = describe(args.baseline)
+        with reading(args.baseline):
+            baseline = Source(args.baseline)
+            columns["PyTorch"] = measure(baseline, chips=1)
+            conditions["PyTorch"] = describe(baseline)
         check_comparable(columns)
     conditions["both" if args.baseline else "host"] = {
         "host": f"{platform.machine()}, {default_threads()} cores",
         "versions": versions(),
     }
-
-    table = format_table(columns, conditions)
-    print(table, end="")
-    args.output.mkdir(parents=True, exist_ok=True)
-    write_text(args.output / SUMMARY_NAME, table)
     summary: dict[str, Any] = {"figures": columns, "conditions": conditions}
     if args.baseline:
         summary["ratios"] = {
@@ -167,8 +179,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             for name, value in columns["suite"].items()
             if columns["PyTorch"].get(name)
         }
-    write_text(args.output / SUMMARY_DATA_NAME, json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
-    print(f"\nwritten: {args.output / 'summary.md'}, {args.output / 'summary.json'}")
+
+    table = format_table(columns, conditions)
+    print(table, end="")
+    with output_folder(args.output, SCRIPT, alone=False) as folder:
+        folder.check_free(SUMMARY_NAME, SUMMARY_DATA_NAME, RUN_NAME)
+        folder.write_run(Run(SCRIPT))
+        folder.write_text(SUMMARY_NAME, table)
+        folder.write_text(SUMMARY_DATA_NAME, json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+    print(f"\nwritten: {args.output / SUMMARY_NAME}, {args.output / SUMMARY_DATA_NAME}")
 
     wer = columns["suite"]["WER"]
     if args.max_wer is not None and not wer <= args.max_wer:

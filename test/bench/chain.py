@@ -3,8 +3,10 @@
 """Whether the suite keeps up with its device: speed and memory of every step around the model.
 
 Makes a synthetic test-clean (2620 FLAC files with the lengths of the real ones, 5.4 h) and a base-size model with
-random weights. Runs the scripts on them as a user does, and prints each figure beside its target. Needs about 4 GB of
-disk. Peak memory is that of the largest single process (VmHWM), as Linux counts it.
+random weights. Runs the scripts on them as a user does, and prints each figure beside its target. Then the same for
+--count utterances of one frame each and a model of one convolution: what each utterance costs, whatever its length.
+(LibriSpeech's training set has 281,241 utterances.) Needs about 4 GB of disk, and 5 KB for each of the --count
+utterances. Peak memory is that of the largest single process (VmHWM), as Linux counts it.
 
     python test/bench/chain.py --work_dir=/tmp/bench
 """
@@ -13,28 +15,41 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import onnx
 import soundfile
 from common import LENGTHS, conditions, hours, make_model, memory_kb, new_parser, script_command, verdict
+from onnx import helper
 
 from wav2vec2_eval import MODEL_NAME, cli
 from wav2vec2_eval.errors import SuiteError
 from wav2vec2_eval.files import results
-from wav2vec2_eval.files.manifest import read_manifest, read_utterances
-from wav2vec2_eval.files.names import INFER_TIME_NAME, MANIFEST_NAME, UTTERANCES_NAME, model_name
-from wav2vec2_eval.files.run_folder import Run
+from wav2vec2_eval.files.folder import output_folder
+from wav2vec2_eval.files.manifest import open_manifest
+from wav2vec2_eval.files.model_record import read_record
+from wav2vec2_eval.files.names import (
+    INFER_TIME_NAME,
+    INPUT,
+    JOURNAL_NAME,
+    MANIFEST_NAME,
+    OUTPUT,
+    UTTERANCES_NAME,
+    model_name,
+)
+from wav2vec2_eval.files.run import Run
 from wav2vec2_eval.machine.cpu import default_threads
-from wav2vec2_eval.speech.audio import SAMPLE_RATE, frame_count
+from wav2vec2_eval.speech.audio import RECEPTIVE_FIELD, SAMPLE_RATE, SAMPLES_PER_FRAME, frame_count
 from wav2vec2_eval.speech.latency import Latency, parse_figures
 
 WORDS = ["THE", "QUICK", "BROWN", "FOX", "JUMPS", "OVER", "A", "LAZY", "DOG", "AND", "RUNS", "AWAY"]
 SCRIPTS = ("preprocess.py", "export_onnx.py", "pyacl_infer.py", "postprocess.py", "pth_online_infer.py")
 NUM_SYMBOLS = 32
+FRAME = 0.1 * np.random.default_rng(0).standard_normal(RECEPTIVE_FIELD)  # the shortest utterance
 
 
 class Measured(NamedTuple):
@@ -73,13 +88,18 @@ def make_tree(root: Path) -> Path:
     return root
 
 
-def measure(name: str, *options: object, cwd: Path) -> Measured:
-    """Run a script of the suite. Raises SuiteError if the script fails."""
+def measure(name: str, *options: object, cwd: Path, until: Callable[[], bool] | None = None) -> Measured:
+    """Run a script of the suite, or end it as soon as `until` is true. Raises SuiteError if the script fails."""
     start = time.perf_counter()
     process = subprocess.Popen(script_command(name, *options), cwd=cwd, stdout=subprocess.DEVNULL)
     peak_kb = 0
     while process.poll() is None:
         peak_kb = max([peak_kb, *map(memory_kb, descendants(process.pid))])
+        if until is not None and until():
+            seconds = time.perf_counter() - start
+            process.terminate()
+            process.wait()
+            return Measured(seconds, peak_kb / 1024)
         time.sleep(0.02)
     if process.returncode:
         raise SuiteError(f"{name}: ended with status {process.returncode}")
@@ -120,17 +140,20 @@ def bench_preprocess(data: tuple[str, ...], cwd: Path) -> None:
 
 def bench_postprocess(data: tuple[str, ...], cwd: Path) -> None:
     """Speed of postprocess.py on random logits, which take as long to decode and to score as a model's."""
-    manifest = cwd / "pre_data/clean" / MANIFEST_NAME
     folder = cwd / "results"
-    folder.mkdir(exist_ok=True)
-    inputs, references = read_manifest(manifest), read_utterances(manifest.with_name(UTTERANCES_NAME))
-    results.begin(folder, Run("pyacl_infer.py"), inputs, references, resume=False)
     generator = np.random.default_rng(0)
-    with results.Store(folder, "bin") as store:
-        for key, (entry,) in inputs.items():
-            logits = generator.standard_normal((1, frame_count(entry.shape[1]), NUM_SYMBOLS), dtype=np.float32)
-            store(key, [logits], Latency(1, 1))
-    done = measure("postprocess.py", f"--bin_file_path={folder}", "--res_save_path=./t.txt", *data, cwd=cwd)
+    with (
+        open_manifest(cwd / "pre_data/clean" / MANIFEST_NAME) as inputs,
+        output_folder(folder, "pyacl_infer.py", alone=True) as out,
+    ):
+        record = read_record(inputs.source)
+        results.begin(out, Run("pyacl_infer.py"), inputs, inputs.references(), record, resume=False)
+        with results.Store(out, "bin") as store:
+            for key, (entry,) in inputs.rows():
+                logits = generator.standard_normal((1, frame_count(entry.shape[1]), NUM_SYMBOLS), dtype=np.float32)
+                store(key, [logits], Latency(1, 1))
+        out.write_text(INFER_TIME_NAME, "")
+    done = measure("postprocess.py", f"--bin_file_path={folder}", "--res_save_path=./scores/t.txt", *data, cwd=cwd)
     print_row(f"postprocess of {len(LENGTHS)} results", f"{done.seconds:.1f} s", "< 30 s", done.seconds < 30)
     print_row("postprocess, peak memory", f"{done.peak_mb:.0f} MB")
 
@@ -173,9 +196,83 @@ def bench_infer(model: Path, count: int, cwd: Path) -> None:
     print_row(what, f"{share:.2f} %", "< 3 %", share < 3)
 
 
+def make_many(root: Path, count: int) -> Path:
+    """Write a tree of `count` utterances of one frame each, unless it exists; returns `root`."""
+    if (root / "complete").exists():
+        return root
+    for first in range(0, count, 50):
+        speaker, chapter = divmod(first // 50, 100)
+        folder = root / f"test-clean/{speaker}/{chapter}"
+        folder.mkdir(parents=True, exist_ok=True)
+        names = [f"{speaker}-{chapter}-{number - first:04d}" for number in range(first, min(first + 50, count))]
+        for name in names:
+            soundfile.write(folder / f"{name}.flac", FRAME, SAMPLE_RATE, subtype="PCM_16")
+        text = "".join(f"{name} {' '.join(WORDS)}\n" for name in names)
+        (folder / f"{speaker}-{chapter}.trans.txt").write_text(text, encoding="utf-8")
+    (root / "complete").touch()
+    return root
+
+
+def make_small_model(path: Path) -> None:
+    """Write a model of one convolution with the frames of wav2vec 2.0: (B, T) -> (B, F, NUM_SYMBOLS)."""
+    nodes = [
+        helper.make_node("Unsqueeze", [INPUT], ["channel"], axes=[1]),
+        helper.make_node("Conv", ["channel", "kernel"], ["features"], strides=[SAMPLES_PER_FRAME]),
+        helper.make_node("Transpose", ["features"], [OUTPUT], perm=[0, 2, 1]),
+    ]
+    kernel = np.random.default_rng(0).standard_normal((NUM_SYMBOLS, 1, RECEPTIVE_FIELD)).astype(np.float32)
+    graph = helper.make_graph(
+        nodes,
+        "small",
+        [helper.make_tensor_value_info(INPUT, onnx.TensorProto.FLOAT, ["batch_size", "data_len"])],
+        [helper.make_tensor_value_info(OUTPUT, onnx.TensorProto.FLOAT, ["batch_size", "frames", NUM_SYMBOLS])],
+        [onnx.numpy_helper.from_array(kernel, "kernel")],
+    )
+    onnx.save(helper.make_model(graph, ir_version=6, opset_imports=[helper.make_opsetid("", 11)]), path)
+
+
+def bench_many(model: Path, count: int, cwd: Path) -> None:
+    """Memory and time of each step for many small utterances."""
+    print(f"\n{count} utterances of one frame each")
+    tree = make_many(cwd / "LibriSpeech", count)
+    make_small_model(cwd / "small.onnx")
+    data = ("--which_dataset=clean", f"--dataset_path={tree}", f"--model_name_or_path={model}", "--gears=none")
+    small = measure("preprocess.py", "--pre_data_save_path=./few", *data, "--limit=500", cwd=cwd)
+    done = measure("preprocess.py", "--pre_data_save_path=./pre", *data, cwd=cwd)
+    each = (done.peak_mb - small.peak_mb) * 2**20 / count
+    print_row(
+        f"preprocess: {done.seconds:.0f} s, {done.peak_mb:.0f} MB; each utterance",
+        f"{each:.0f} bytes",
+        "<= 200",
+        each <= 200,
+    )
+    first = measure(
+        "pyacl_infer.py",
+        "--model_path=./small.onnx",
+        f"--input_info_file_path=./pre/{MANIFEST_NAME}",
+        "--infer_res_save_path=./res",
+        cwd=cwd,
+        until=lambda: _has_content(cwd / "res" / JOURNAL_NAME),
+    )
+    print_row("pyacl_infer, to its first result", f"{first.seconds:.1f} s", "<= 6 s", first.seconds <= 6)
+    print_row("pyacl_infer, peak memory until then", f"{first.peak_mb:.0f} MB", "<= 250 MB", first.peak_mb <= 250)
+    options = (f"--input_info_file_path=./pre/{MANIFEST_NAME}", "--infer_res_save_path=./res", "--resume")
+    done = measure("pyacl_infer.py", "--model_path=./small.onnx", *options, cwd=cwd)
+    print_row("pyacl_infer, whole", f"{done.seconds:.0f} s, {done.peak_mb:.0f} MB")
+    done = measure("postprocess.py", "--bin_file_path=./res", "--res_save_path=./scores/t.txt", cwd=cwd)
+    print_row(
+        f"postprocess: {done.seconds:.0f} s, peak memory", f"{done.peak_mb:.0f} MB", "<= 250 MB", done.peak_mb <= 250
+    )
+
+
+def _has_content(path: Path) -> bool:
+    return path.exists() and path.stat().st_size > 0
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     parser = new_parser(__doc__)
-    parser.add_argument("--count", type=cli.integer(1), default=40, metavar="N", help="utterances through the model")
+    parser.add_argument("--inferred", type=cli.integer(1), default=40, metavar="N", help="utterances through the model")
+    parser.add_argument("--count", type=cli.integer(1), default=30_000, metavar="N", help="utterances of one frame")
     args = parser.parse_args(argv)
     cwd: Path = args.work_dir.resolve()
     cwd.mkdir(parents=True, exist_ok=True)
@@ -188,7 +285,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     bench_help(cwd)
     bench_preprocess(data, cwd)
     bench_postprocess(data, cwd)
-    bench_infer(model, args.count, cwd)
+    bench_infer(model, args.inferred, cwd)
+    bench_many(model, args.count, cwd / f"many{args.count}")
     return 0
 
 

@@ -4,29 +4,43 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import os
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from ..errors import SuiteError
 from .locks import locked
-from .names import TEMPORARY_SUFFIX
+
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a whole UTF-8 text file."""
-    write_whole(path, lambda file: file.write(text.encode("utf-8")))
+class NewFile:
+    """A new file that is being written, with the size in bytes and the CRC-32 of what was written so far."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.size = 0
+        self.crc32 = 0
+
+    def write(self, data: bytes | memoryview) -> int:
+        self._file.write(data)
+        self.size += memoryview(data).nbytes
+        self.crc32 = zlib.crc32(data, self.crc32)
+        return len(data)
 
 
-def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, then rename it to `path`; on failure leave no trace."""
-    temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
+@contextmanager
+def new_file(path: Path) -> Iterator[NewFile]:
+    """Create `path`, which must not exist, also not as a link; on failure remove it."""
     try:
-        with temporary.open("wb") as file:
-            write(file)
-        temporary.replace(path)
+        with os.fdopen(os.open(path, _NEW, 0o666), "wb") as file:
+            yield NewFile(file)
     except BaseException as error:
-        temporary.unlink(missing_ok=True)
+        if not isinstance(error, FileExistsError):
+            path.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.filename is None:  # "No space left on device" does not say where
             error.filename = str(path)
         raise
@@ -39,13 +53,16 @@ def candidate(path: Path) -> Iterator[Path]:
     The folder of `path` is made if need be, and locked. The candidate keeps the suffix of `path`, because libraries
     read it.
     """
-    new = path.with_name(f".{path.stem}{TEMPORARY_SUFFIX}{path.suffix}")
-    with locked(path.parent):
+    with locked(path.parent) as token:
+        new = path.with_name(f"{token}{path.suffix}")
         try:
             yield new
+            if path.is_dir():
+                raise SuiteError(f"{path}: expected the name of a file to write, found a folder")
             new.replace(path)
         finally:
-            new.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                new.unlink()
 
 
 def file_digest(path: Path) -> str:

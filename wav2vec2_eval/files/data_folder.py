@@ -1,32 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 """The data folder of preprocess.py: tensors are written into a staging folder and published all at once.
 
-The manifest is deleted first and written last: while it is missing, the folder is not complete.
+While the manifest is missing, the folder is not complete.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from . import manifest, run_folder, tensors
-from .atomic import write_text
+from . import manifest, tensors
+from .atomic import new_file
+from .file_list import Content
+from .folder import OutputFolder, Staging
 from .manifest import Utterance
-from .names import (
-    GEARS_NAME,
-    MANIFEST_NAME,
-    STAGING_NAME,
-    TEMPORARY_SUFFIX,
-    UTTERANCES_NAME,
-    tensor_index,
-    tensor_names,
-)
-from .run_folder import Run
+from .model_record import ModelRecord, format_record
+from .names import GEARS_NAME, MANIFEST_NAME, MODEL_RECORD_NAME, RUN_NAME, UTTERANCES_NAME, tensor_names
+from .run import Run, format_run
 
 
 class Preprocessed(NamedTuple):
@@ -34,63 +29,67 @@ class Preprocessed(NamedTuple):
 
     num_samples: int
     padded_length: int  # samples
-    checksum: int  # CRC-32 of the tensors
+    contents: tuple[Content, ...]  # of the tensor files
+
+
+class Totals:
+    """What is known of the preprocessed utterances together."""
+
+    def __init__(self) -> None:
+        self.utterances = 0
+        self.num_samples = 0
+        self.padded_samples = 0
+        self.gears: set[int] = set()  # the padded lengths in samples
+        self.checksum = 0  # CRC-32 of all tensors' CRC-32s
+
+    def add(self, item: Preprocessed) -> None:
+        self.utterances += 1
+        self.num_samples += item.num_samples
+        self.padded_samples += item.padded_length
+        self.gears.add(item.padded_length)
+        for content in item.contents:
+            self.checksum = zlib.crc32(content.crc32.to_bytes(4, "little"), self.checksum)
 
 
 def write_tensors(folder: Path, index: int, num_samples: int, arrays: Sequence[np.ndarray]) -> Preprocessed:
     """Write the model inputs of utterance `index`, each (1, T): the waveform, and the mask if there is one."""
-    checksum = 0
+    contents = []
     for name, array in zip(tensor_names(index, attention_mask=len(arrays) > 1), arrays):
-        tensors.write_tensor(folder / name, array)
-        checksum = zlib.crc32(array.data, checksum)
-    return Preprocessed(num_samples, arrays[0].shape[1], checksum)
+        with new_file(folder / name) as file:
+            tensors.write_tensor(file, array)
+        contents.append(Content(file.size, file.crc32))
+    return Preprocessed(num_samples, arrays[0].shape[1], tuple(contents))
 
 
-def replaceable_names(folder: Path) -> Callable[[str], bool]:
-    """A test for the names of files that an earlier run wrote into `folder`."""
-    run = run_folder.read_run(folder)
-    count = (run and run.utterances) or 0
-    others = {STAGING_NAME, GEARS_NAME, MANIFEST_NAME, UTTERANCES_NAME}
+def stage(
+    staged: Staging,
+    save_path: str,
+    utterances: Iterable[tuple[Utterance, Preprocessed]],
+    run: Run,
+    record: ModelRecord,
+) -> Totals:
+    """Describe the tensors in the staging folder, each as soon as it is written.
 
-    def is_replaceable(name: str) -> bool:
-        index = tensor_index(name)
-        return name in others if index is None else index < count
-
-    return is_replaceable
-
-
-def publish(
-    folder: Path, save_path: str, utterances: Sequence[Utterance], items: Sequence[Preprocessed], run: Run
-) -> None:
-    """Replace what an earlier run left in `folder` by the staged tensors of `items`, and describe them.
-
-    `save_path` is `folder` as the user wrote it, for the manifest; `run` gets the number of utterances and their
-    checksum. Raises SuiteError if files of others have appeared in the folder.
+    `save_path` is the data folder as the user wrote it, for the manifest; `run` gets the number of utterances and their
+    checksum.
     """
-    is_replaceable = replaceable_names(folder)
-    # Checked again: files may have appeared during preprocessing.
-    run_folder.check_replaceable(folder, str(run.script), is_replaceable)
-    staging = folder / STAGING_NAME
-    (folder / MANIFEST_NAME).unlink(missing_ok=True)
-    for path in folder.iterdir():
-        if path != staging and is_replaceable(path.name.removesuffix(TEMPORARY_SUFFIX)):
-            path.unlink()
-    checksum = zlib.crc32(repr([item.checksum for item in items]).encode())
-    run_folder.write_run(folder, replace(run, utterances=len(items), checksum=checksum))
-    for path in staging.iterdir():
-        path.rename(folder / path.name)
-    staging.rmdir()
-
-    lines = [
-        manifest.format_line(str(index), f"{save_path.rstrip('/')}/{name}", (1, item.padded_length))
-        for index, item in enumerate(items)
-        for name in tensor_names(index, bool(run.attention_mask))
-    ]
-    write_text(folder / GEARS_NAME, "".join(f"{gear}\n" for gear in gears_in_use(items)))
-    write_text(folder / UTTERANCES_NAME, manifest.format_utterances(utterances))
-    write_text(folder / MANIFEST_NAME, "".join(f"{line}\n" for line in lines))
+    totals = Totals()
+    folder = save_path.rstrip("/")
+    with staged.writing(MANIFEST_NAME) as lines, staged.writing(UTTERANCES_NAME) as table:
+        for utterance, item in utterances:
+            for name, content in zip(tensor_names(int(utterance.key), bool(run.attention_mask)), item.contents):
+                staged.record(name, content)
+                line = manifest.format_line(utterance.key, f"{folder}/{name}", (1, item.padded_length))
+                lines.write(f"{line}\n".encode())
+            table.write(manifest.format_utterance(utterance).encode())
+            totals.add(item)
+    staged.write_text(GEARS_NAME, "".join(f"{gear}\n" for gear in sorted(totals.gears)))
+    staged.write_text(MODEL_RECORD_NAME, format_record(record))
+    staged.write_text(RUN_NAME, format_run(replace(run, utterances=totals.utterances, checksum=totals.checksum)))
+    return totals
 
 
-def gears_in_use(items: Sequence[Preprocessed]) -> list[int]:
-    """The padded lengths in samples, ascending."""
-    return sorted({item.padded_length for item in items})
+def publish(folder: OutputFolder, staged: Staging, script: str) -> None:
+    """Replace the earlier data by the staged data. Raises SuiteError if the user has put files into the folder."""
+    folder.check_alone(script)
+    folder.publish(staged, marker=MANIFEST_NAME)

@@ -8,18 +8,21 @@ of each output. It is written after the last output of the utterance. So a line 
 
 from __future__ import annotations
 
+import math
 import re
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from ..errors import SuiteError
 from ..speech.latency import Latency
+from .file_list import Source
 from .names import JOURNAL_NAME
+from .table import Table
 from .tensors import DTYPE
+from .text import read_bytes
 
-_OUTPUT = re.compile(r"(?P<dtype>\w+) \((?P<shape>[\d,]+)\)", re.ASCII)
+_OUTPUT = re.compile(r"(?P<dtype>\w{1,9}) \((?P<shape>\d{1,12}(,\d{1,12}){,7})\)", re.ASCII)
 
 
 class Output(NamedTuple):
@@ -36,30 +39,18 @@ class Finished(NamedTuple):
     outputs: tuple[Output, ...]
 
 
-def read_journal(folder: Path) -> dict[str, Finished]:
-    """Read the journal: key -> Finished. Raises SuiteError if it is missing or malformed."""
-    path = folder / JOURNAL_NAME
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise SuiteError(f"{path}: no such file; expected a results folder of pyacl_infer.py, run that first") from None
-    finished: dict[str, Finished] = {}
-    for number, line in enumerate(text.splitlines(keepends=True), start=1):
-        if not line.endswith("\n"):
-            break  # the run was killed while it wrote this line
-        key, *fields = line.rstrip("\n").split("\t")
-        try:
-            pure_ms, wall_ms = map(float, fields[:2])
-            device_ms, elapsed_ms = (None if field == "-" else float(field) for field in fields[2:4])
-            outputs = tuple(map(_parse_output, fields[4:]))
-            if not outputs:
-                raise ValueError(line)
-        except (ValueError, IndexError):
-            raise SuiteError(
-                f"{path}, line {number}: not a line of a results journal; run pyacl_infer.py again"
-            ) from None
-        finished[key] = Finished(Latency(pure_ms, wall_ms, device_ms, elapsed_ms), outputs)
-    return finished
+Journal = Mapping[str, Finished]
+
+
+def read_journal(source: Source, whole: bool = True) -> Journal:
+    """Read the journal of a results folder: key -> Finished. Raises SuiteError if it is missing or malformed.
+
+    `whole`: the run has ended, so the content is verified.
+    """
+    path = source.folder / JOURNAL_NAME
+    advice = "expected a results folder of pyacl_infer.py, run that again"
+    content = source.read(JOURNAL_NAME, advice) if whole else read_bytes(path, advice)
+    return Table(path, content, _parse, advice, appended=True)
 
 
 def format_finished(key: str, item: Finished) -> str:
@@ -73,8 +64,24 @@ def format_output(spec: Output) -> str:
     return f"{spec.dtype.name} ({','.join(map(str, spec.shape))})"
 
 
+def _parse(lines: Sequence[str]) -> Finished:
+    _key, pure, wall, device, elapsed, *outputs = lines[0].split("\t")
+    if not outputs:
+        raise ValueError("no output")
+    pure_ms, wall_ms = _time(pure), _time(wall)
+    device_ms, elapsed_ms = (None if text == "-" else _time(text) for text in (device, elapsed))
+    return Finished(Latency(pure_ms, wall_ms, device_ms, elapsed_ms), tuple(map(_parse_output, outputs)))
+
+
+def _time(text: str) -> float:
+    time_ms = float(text)
+    if not 0 <= time_ms < math.inf:
+        raise ValueError(text)
+    return time_ms
+
+
 def _parse_output(text: str) -> Output:
     match = _OUTPUT.fullmatch(text)
     if not match or match["dtype"] not in DTYPE:
         raise ValueError(text)
-    return Output(DTYPE[match["dtype"]], tuple(int(axis) for axis in match["shape"].split(",") if axis))
+    return Output(DTYPE[match["dtype"]], tuple(int(axis) for axis in match["shape"].split(",")))

@@ -2,14 +2,18 @@
 """The text files that describe preprocessed data: `bin_file.info` and `utterances.tsv`, beside `padding_lens.txt`.
 
 `bin_file.info` has one line per model input of each utterance, `0 ./pre_data/clean/0.bin (1,160000)`: key, path, shape.
-An utterance's lines share its key and stand in the model's input order. `utterances.tsv` has one line per utterance:
-key, utterance id, true length in samples, reference text. Lines are parsed as data, never evaluated.
+An utterance's lines share its key and stand together, in the model's input order. `utterances.tsv` has one line per
+utterance: key, utterance id, true length in samples, reference text. Lines are parsed as data, never evaluated.
 """
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,21 +21,36 @@ import numpy as np
 
 from ..errors import SuiteError
 from . import tensors
-from .names import UTTERANCES_NAME
+from .file_list import Source
+from .locks import reading
+from .names import MANIFEST_NAME, RUN_NAME, UTTERANCES_NAME
+from .table import Table
+from .text import read_bytes
 
-# A key becomes a file name, so it must be a plain name that cannot climb out of the results folder.
-_KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
-_LINE = re.compile(r"(?P<key>\S+) +(?P<path>\S.*?) +\((?P<shape>[^()]*)\)")
+# A key becomes a file name, so it must be a plain name that cannot climb out of the results folder, and leave room for
+# what is added to it.
+_KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{,199}")
+_LINE = re.compile(rf"({_KEY.pattern}) +(\S.*?) +\(([^()]*)\)")  # key, path, shape
+LONGEST_LINE = 6_000  # characters; a path has at most 4096 bytes
 _NUMBER = re.compile(r"\d{1,18}", re.ASCII)  # Python refuses to read numbers of thousands of digits
-_SHAPE = re.compile(r"\s*[1-9]\d{0,17}\s*(,\s*[1-9]\d{0,17}\s*)*,?\s*", re.ASCII)
+_AXIS = r"\s*[1-9]\d{0,11}\s*"
+_SHAPE = re.compile(rf"{_AXIS}(,{_AXIS}){{,7}},?\s*", re.ASCII)
 
 
 class Entry(NamedTuple):
-    """One model input of one utterance."""
+    """One model input of one utterance. The path is text: hundreds of thousands of Path objects would be slow."""
 
     key: str
-    path: Path
+    path: str
     shape: tuple[int, ...]
+
+    @property
+    def folder(self) -> str:
+        return self.path.rpartition("/")[0]
+
+    @property
+    def name(self) -> str:
+        return self.path.rpartition("/")[2]
 
 
 class Utterance(NamedTuple):
@@ -46,6 +65,8 @@ class Utterance(NamedTuple):
 Inputs = Mapping[str, Sequence[Entry]]  # key -> the model inputs of the utterance, in model order
 References = Mapping[str, Utterance]  # key -> what the utterance is compared with
 
+_AGAIN = "run preprocess.py again"
+
 
 def format_line(key: str, path: str, shape: Iterable[int]) -> str:
     """One manifest line, without its newline; `path` is kept as the user wrote it."""
@@ -54,100 +75,181 @@ def format_line(key: str, path: str, shape: Iterable[int]) -> str:
 
 def parse_line(line: str) -> Entry:
     """Read one manifest line. The path may hold spaces. Raises SuiteError for anything else than data."""
-    match = _LINE.fullmatch(line.strip())
-    if not match or not _SHAPE.fullmatch(match["shape"]):
-        raise SuiteError(f"expected a line like '0 ./pre_data/clean/0.bin (1,160000)', found {line.strip()!r}")
-    check_key(match["key"])
-    shape = tuple(int(number) for number in match["shape"].split(",") if number.strip())
-    return Entry(match["key"], Path(match["path"]), shape)
+    match = _LINE.fullmatch(line.strip()) if len(line) <= LONGEST_LINE and "\0" not in line else None
+    if match:
+        key, path, shape_text = match.groups()
+        shape = _parse_shape(shape_text)
+        if shape:
+            return Entry(key, path, shape)
+    elif fields := line.split(None, 1):
+        check_key(fields[0])
+    raise SuiteError(f"expected a line like '0 ./pre_data/clean/0.bin (1,160000)', found {line.strip()!r:.300}")
+
+
+@lru_cache(maxsize=4096)
+def _parse_shape(text: str) -> tuple[int, ...] | None:
+    return tuple(int(number) for number in text.split(",") if number.strip()) if _SHAPE.fullmatch(text) else None
 
 
 def check_key(key: str) -> None:
-    """Raise SuiteError unless `key` can safely become a file name."""
+    """Raise SuiteError unless `key` can safely become a part of a file name."""
     if not _KEY.fullmatch(key):
-        raise SuiteError(f"expected a key of letters, digits, '_', '-' and '.', found {key!r}")
+        raise SuiteError(f"expected a key of at most 200 letters, digits, '_', '-' and '.', found {key!r:.300}")
 
 
-def read_manifest(path: Path) -> dict[str, list[Entry]]:
-    """Read `bin_file.info`: key -> the utterance's entries in model input order, in file order.
+class Manifest(Table[Sequence[Entry]]):
+    """`bin_file.info`: key -> the utterance's entries in model input order, in file order. Its tensors are verified.
 
     A tensor file that is not found from the current folder is taken from the manifest's own folder, by its base name,
-    so that a folder may be moved. Raises SuiteError if the manifest is missing, empty or malformed.
+    so that a folder may be moved.
     """
-    inputs: dict[str, list[Entry]] = {}
-    for number, line in enumerate(_lines(path, "run preprocess.py first"), start=1):
-        try:
-            entry = parse_line(line)
-        except SuiteError as error:
-            raise SuiteError(f"{path}, line {number}: {error}") from None
-        beside = path.parent / entry.path.name
-        if not entry.path.exists():
-            entry = entry._replace(path=beside)
-        elif beside.exists() and not beside.samefile(entry.path):
+
+    def __init__(self, path: Path, source: Source | None = None) -> None:
+        """`source` is the manifest's folder. Raises SuiteError if the manifest is missing, damaged or empty."""
+        self.source = source or Source(path.parent)
+        self._sources = {str(path.parent): self.source}  # the folders of the tensors, as the manifest names them
+        self._folders: dict[str, bool] = {}  # as the manifest names them -> whether it is the manifest's own
+        self._is_verified = self.source.list is not None and path.name in self.source.list
+        content = _read(self.source, path, "run preprocess.py first")
+        super().__init__(path, content, self._parse_entries, _AGAIN, separator=None, grouped=True)
+        if not self:
+            raise SuiteError(f"{path}: expected at least one utterance, found an empty file; {_AGAIN}")
+        run = self.source.run
+        known = run.utterances if run and self.source.has(path.name) and path.name == MANIFEST_NAME else None
+        if known not in (None, len(self)):
+            raise SuiteError(f"{path}: expected {known} utterances as {RUN_NAME} says, found {len(self)}; {_AGAIN}")
+
+    def _parse_entries(self, lines: Sequence[str]) -> Sequence[Entry]:
+        return [self._located(parse_line(line)) for line in lines]
+
+    def _located(self, entry: Entry) -> Entry:
+        folder = entry.folder
+        if folder not in self._folders:
+            self._folders[folder] = os.path.realpath(folder or ".") == os.path.realpath(self.path.parent)
+        if self._folders[folder]:
+            return entry
+        path, beside = Path(entry.path), self.path.parent / entry.name
+        if not path.exists():
+            return entry._replace(path=str(beside))
+        if beside.exists() and not beside.samefile(path):
             raise SuiteError(
-                f"{path}, line {number}: {entry.path} exists in the current folder, and another file of that name "
-                f"beside the manifest; remove or rename the wrong file"
+                f"{entry.path} exists in the current folder, and another file of that name beside the manifest; "
+                f"remove or rename the wrong file"
             )
-        inputs.setdefault(entry.key, []).append(entry)
-    if not inputs:
-        raise SuiteError(f"{path}: expected at least one utterance, found an empty file; run preprocess.py again")
-    return inputs
+        return entry
+
+    def source_of(self, entry: Entry) -> Source:
+        """The folder of a tensor."""
+        folder = entry.folder
+        if folder not in self._sources:
+            is_own = self._folders.get(folder, False)
+            self._sources[folder] = self.source if is_own else Source(Path(folder))
+        return self._sources[folder]
+
+    def check_tensors(self, dtypes: Sequence[np.dtype]) -> Checked:
+        """Raise SuiteError unless each utterance has one tensor file per dtype, of the right size.
+
+        Checked for all utterances before the first inference, so that a run does not end half way, and in one pass,
+        because there may be hundreds of thousands.
+        """
+        digest = hashlib.sha256(self.content)
+        first_keys: dict[tuple[tuple[int, ...], ...], str] = {}
+        for key, entries in self.rows():
+            if len(entries) != len(dtypes):
+                raise SuiteError(
+                    f"{self.path}: utterance {key} has {len(entries)} inputs, but --input_dtypes names {len(dtypes)}; "
+                    f"give one dtype for each input"
+                )
+            for entry, dtype in zip(entries, dtypes):
+                time_ns = tensors.check_size(entry.path, entry.shape, dtype, _AGAIN)
+                source = self.source_of(entry)
+                if source.list is None:
+                    digest.update(f"{time_ns} ".encode())
+                elif not self._is_verified:  # otherwise its folder has all tensors that it names
+                    source.expected(entry.name, _AGAIN)
+            first_keys.setdefault(tuple([entry.shape for entry in entries]), key)
+        for source in self._sources.values():
+            if source.list is not None:
+                digest.update(source.list.content)
+        return Checked(digest.hexdigest(), {key: shapes for shapes, key in first_keys.items()})
+
+    def rows(self) -> Iterator[tuple[str, Sequence[Entry]]]:
+        for row in range(len(self)):
+            entries = self._read(row)
+            yield entries[0].key, entries  # the key need not be parsed again
+
+    def read_arrays(self, key: str, dtypes: Sequence[np.dtype]) -> list[np.ndarray]:
+        """Read and verify the tensor files of one utterance."""
+        arrays = []
+        for entry, dtype in zip(self[key], dtypes):
+            array = tensors.read_bin(Path(entry.path), entry.shape, dtype, _AGAIN)
+            self.source_of(entry).verify(entry.name, array.data, _AGAIN)
+            arrays.append(array)
+        return arrays
+
+    def references(self) -> Table[Utterance] | None:
+        """The references from the utterances.tsv beside the manifest; None if there is no such file.
+
+        The file may hold more utterances. Raises SuiteError if it lacks some.
+        """
+        path = self.path.with_name(UTTERANCES_NAME)
+        if not self.source.has(UTTERANCES_NAME):
+            return None
+        references = read_utterances(path, self.source)
+        missing = [] if self.has_keys_of(references) else [key for key in self if key not in references]
+        if missing:
+            raise SuiteError(f"{path}: {len(missing)} utterances are missing ({_some(missing)}); {_AGAIN}")
+        return references
 
 
-def check_tensors(path: Path, inputs: Inputs, dtypes: Sequence[np.dtype]) -> None:
-    """Raise SuiteError unless each utterance of the manifest `path` has one tensor file per dtype, of the right size.
+class Checked(NamedTuple):
+    """What was found while the tensors of a manifest were checked."""
 
-    Checked for all utterances before the first inference, so that a run does not end half way.
-    """
-    for key, entries in inputs.items():
-        if len(entries) != len(dtypes):
-            raise SuiteError(
-                f"{path}: utterance {key} has {len(entries)} inputs, but --input_dtypes names {len(dtypes)}; "
-                f"give one dtype for each input"
-            )
-        for entry, dtype in zip(entries, dtypes):
-            tensors.check_size(entry.path, entry.shape, dtype, "run preprocess.py again")
+    digest: str  # SHA-256 of the manifest, and of the lists of its tensors' folders, or else of the tensors' times
+    shapes: Mapping[str, tuple[tuple[int, ...], ...]]  # the different shapes of the inputs, by the first key with them
 
 
-def read_arrays(entries: Sequence[Entry], dtypes: Sequence[np.dtype]) -> list[np.ndarray]:
-    """Read the tensor files of one utterance."""
-    return [tensors.read_bin(entry.path, entry.shape, dtype) for entry, dtype in zip(entries, dtypes)]
+@contextmanager
+def open_manifest(path: Path) -> Iterator[Manifest]:
+    """Read a manifest, and keep writers out of its folder, and out of those of its tensors, until the block ends."""
+    with ExitStack() as locks:
+        locks.enter_context(reading(path.parent))
+        manifest = Manifest(path)
+        # Their first entries name the folders. A manifest that mixes folders is rare, and still verified.
+        for folder in {Path(entry.path).parent for entry in manifest[next(iter(manifest))]} - {path.parent}:
+            if not folder.is_dir() or not folder.samefile(path.parent):
+                locks.enter_context(reading(folder))
+        yield manifest
 
 
-def format_utterances(utterances: Iterable[Utterance]) -> str:
-    """The text of `utterances.tsv`; white space inside a reference becomes single blanks."""
-    return "".join(
-        f"{item.key}\t{item.utterance_id}\t{item.num_samples}\t{' '.join(item.text.split())}\n" for item in utterances
-    )
+def format_utterance(utterance: Utterance) -> str:
+    """A line of `utterances.tsv`, with its newline; white space inside a reference becomes single blanks."""
+    key, utterance_id, num_samples, text = utterance
+    return f"{key}\t{utterance_id}\t{num_samples}\t{' '.join(text.split())}\n"
 
 
-def read_utterances(path: Path) -> dict[str, Utterance]:
-    """Read `utterances.tsv`: key -> Utterance, in file order. Raises SuiteError if missing or malformed."""
-    utterances: dict[str, Utterance] = {}
-    for number, line in enumerate(_lines(path, "preprocess.py writes it, and pyacl_infer.py copies it"), start=1):
-        fields = line.split("\t")
-        if len(fields) != 4 or not _NUMBER.fullmatch(fields[2]) or fields[0] in utterances:
-            raise SuiteError(
-                f"{path}, line {number}: expected a new key, an id, a number of samples and a text with tabs between, "
-                f"found {line!r}"
-            )
-        check_key(fields[0])
-        utterances[fields[0]] = Utterance(fields[0], fields[1], int(fields[2]), fields[3])
-    return utterances
+def read_utterances(path: Path, source: Source | None = None) -> Table[Utterance]:
+    """Read `utterances.tsv`: key -> Utterance, in file order. Raises SuiteError if missing, damaged or malformed."""
+    advice = "preprocess.py writes it, and pyacl_infer.py copies it"
+    content = _read(source or Source(path.parent), path, advice)
+    return Table(path, content, _parse_utterance, advice)
 
 
-def references_beside(manifest_path: Path, inputs: Inputs) -> dict[str, Utterance] | None:
-    """The references of `inputs` from the utterances.tsv beside the manifest; None if there is no such file.
+def _parse_utterance(lines: Sequence[str]) -> Utterance:
+    fields = lines[0].split("\t")
+    if len(fields) != 4 or not _NUMBER.fullmatch(fields[2]):
+        raise SuiteError(
+            f"expected a key, an id, a number of samples and a text with tabs between, found {lines[0]!r:.300}"
+        )
+    check_key(fields[0])
+    return Utterance(fields[0], fields[1], int(fields[2]), fields[3])
 
-    The file may hold more utterances. Raises SuiteError if it lacks some.
-    """
-    path = manifest_path.with_name(UTTERANCES_NAME)
-    if not path.exists():
-        return None
-    known = read_utterances(path)
-    references = {key: known[key] for key in inputs if key in known}
-    check_same_keys(inputs, references, str(path))
-    return references
+
+def _read(source: Source, path: Path, advice: str) -> bytes:
+    """A file of the folder, verified if a script wrote it. (A part of a manifest under another name is the user's.)"""
+    if source.list is not None and path.name in source.list:
+        return source.read(path.name, advice)
+    return read_bytes(path, advice)
 
 
 def check_same_keys(expected: Mapping[str, object], found: Mapping[str, object], what: str) -> None:
@@ -163,12 +265,3 @@ def check_same_keys(expected: Mapping[str, object], found: Mapping[str, object],
 
 def _some(keys: list[str]) -> str:
     return ", ".join(keys[:5]) + (" …" if len(keys) > 5 else "")
-
-
-def _lines(path: Path, advice: str) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise SuiteError(f"{path}: no such file; {advice}") from None
-    except UnicodeDecodeError:
-        raise SuiteError(f"{path}: expected UTF-8 text, found other bytes; {advice}") from None

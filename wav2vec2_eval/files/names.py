@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import re
 
-# In the folders of preprocess.py, pyacl_infer.py, postprocess.py and pth_online_infer.py.
+# In every folder that a script writes.
 RUN_NAME = "run.json"  # which script wrote the folder, under which conditions
-TEMPORARY_SUFFIX = ".tmp"  # of a file that is not whole yet
+LIST_NAME = "files.tsv"  # the files that the scripts wrote into the folder
+LOCK_NAME = ".wav2vec2_eval.lock"
 
-# The data folder of preprocess.py. The first two are copied into the results folder.
+# The data folder of preprocess.py. The first three are copied into the results folder.
 MANIFEST_NAME = "bin_file.info"
 UTTERANCES_NAME = "utterances.tsv"
+MODEL_RECORD_NAME = "model.json"
 GEARS_NAME = "padding_lens.txt"
-STAGING_NAME = ".partial"  # folder of the tensors until all of them are written
 
 # The results folder of pyacl_infer.py.
 JOURNAL_NAME = "results.tsv"
@@ -35,25 +36,25 @@ MASKED_SUFFIX = "-masked"
 INT8_SUFFIX = "-int8"
 CONVERSIONS_NAME = "openvino_cache"  # folder of converted models, beside the model
 
-# Inside an exported model: the inputs in order (only a masked model has the second), the output, a metadata key.
+# Inside an exported model: the inputs in order (only a masked model has the second), the output, the
+# metadata keys.
 INPUT = "input"
 ATTENTION_MASK = "attention_mask"
 OUTPUT = "output"
 PRECISION_KEY = "precision"
+MODEL_RECORD_KEY = "model_record"
 
 _RESULT = re.compile(r"(?P<key>.+)\.\d+\.(?:bin|npy)")
-_INPUT_TENSOR = re.compile(r"(?P<index>\d+)(?:\.mask)?\.bin", re.ASCII)
+
+
+def is_plain(name: str) -> bool:
+    """Whether `name` names a file directly in a folder, on one line of a table."""
+    return name not in ("", ".", "..") and "/" not in name and name.isprintable()
 
 
 def tensor_names(index: int, attention_mask: bool) -> list[str]:
     """The tensor files of utterance `index` in the data folder, in the model's input order."""
     return [f"{index}.bin", f"{index}.mask.bin"] if attention_mask else [f"{index}.bin"]
-
-
-def tensor_index(name: str) -> int | None:
-    """The utterance whose tensor file in the data folder has this name; None for any other name."""
-    match = _INPUT_TENSOR.fullmatch(name)
-    return int(match["index"]) if match else None
 
 
 def result_name(key: str, output: int, res_save_type: str) -> str:

@@ -6,198 +6,240 @@ Output i of utterance k is `<k>.<i>.bin` or `.npy`.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
+from typing import IO
 
 import numpy as np
 
 from ..errors import SuiteError
 from ..speech.audio import frame_count
 from ..speech.latency import Latency
-from . import manifest, run_folder, tensors
-from .atomic import write_text
-from .journal import Finished, Output, format_finished, format_output, read_journal
-from .manifest import Inputs, References
+from . import manifest, tensors
+from .file_list import Source
+from .folder import OutputFolder
+from .journal import Finished, Journal, Output, format_finished, format_output, read_journal
+from .manifest import Manifest, References, Utterance
+from .model_record import ModelRecord, format_record
 from .names import (
     INFER_TIME_NAME,
     JOURNAL_NAME,
     MANIFEST_NAME,
+    MODEL_RECORD_NAME,
+    RUN_NAME,
     SCORES_NAME,
-    TEMPORARY_SUFFIX,
     UTTERANCES_NAME,
     WER_NAME,
     result_key,
     result_name,
 )
-from .run_folder import Run
+from .run import Run, format_run, read_run
+from .table import Table
+from .text import read_bytes
 
-_COPIES = (MANIFEST_NAME, UTTERANCES_NAME)
 # A resumed run may differ in these: the model's path (not its digest), and what belongs to the summary.
-_MAY_DIFFER = ("script", "model", "warm_up", "transcriptions", "resumed")
+_MAY_DIFFER = ("script", "format", "model", "warm_up", "transcriptions", "resumed")
+_AGAIN = "run pyacl_infer.py again (--resume infers only what is missing)"
 
 
 class Store:
     """Writes results into `folder`: call it with key, outputs and latency. A context manager."""
 
-    def __init__(self, folder: Path, res_save_type: str) -> None:
+    def __init__(self, folder: OutputFolder, res_save_type: str) -> None:
         self._folder = folder
         self._res_save_type = res_save_type
 
     def __enter__(self) -> Store:
-        self._journal = (self._folder / JOURNAL_NAME).open("a", encoding="utf-8")
+        self._folder.begin(JOURNAL_NAME)
+        self._journal: IO[str] = (self._folder.path / JOURNAL_NAME).open("a", encoding="utf-8")
         return self
 
     def __call__(self, key: str, outputs: Sequence[np.ndarray], latency: Latency) -> None:
         for index, array in enumerate(outputs):
-            tensors.write_tensor(self._folder / result_name(key, index, self._res_save_type), array)
+            with self._folder.writing(result_name(key, index, self._res_save_type)) as file:
+                tensors.write_tensor(file, array, self._res_save_type)
         specs = tuple(Output(array.dtype, array.shape) for array in outputs)
         self._journal.write(format_finished(key, Finished(latency, specs)))
         self._journal.flush()
 
-    def __exit__(self, *exception: object) -> None:
+    def __exit__(self, kind: object, *exception: object) -> None:
         self._journal.close()
-
-
-def replaceable_names(folder: Path) -> Callable[[str], bool]:
-    """A test for the names of files that an earlier run, or the scoring of its results, wrote into `folder`."""
-    copy = folder / MANIFEST_NAME
-    keys = manifest.read_manifest(copy).keys() if copy.exists() else ()
-    others = {JOURNAL_NAME, INFER_TIME_NAME, *_COPIES, *_scoring_names(folder)}
-    return lambda name: name in others or result_key(name) in keys
-
-
-def inputs_digest(inputs: Inputs, with_times: bool) -> str:
-    """SHA-256 of the manifest's keys, file names and shapes.
-
-    `with_times` adds the times of the tensor files; needed where no run.json has a checksum of their content.
-    """
-    digest = hashlib.sha256()
-    for key, entries in inputs.items():
-        for entry in entries:
-            time = entry.path.stat().st_mtime_ns if with_times else 0
-            digest.update(f"{manifest.format_line(key, entry.path.name, entry.shape)} {time}\n".encode())
-    return digest.hexdigest()
+        if kind is None:
+            self._folder.end(JOURNAL_NAME)
 
 
 def begin(
-    folder: Path, conditions: Run, inputs: Inputs, references: References | None, resume: bool
-) -> dict[str, Finished]:
-    """Make `folder` ready for a run, and return the results that are kept: none, unless `resume` finds some.
+    folder: OutputFolder,
+    conditions: Run,
+    inputs: Manifest,
+    references: Table[Utterance] | None,
+    record: ModelRecord | None,
+    resume: bool,
+) -> set[str]:
+    """Make `folder` ready for a run, and return the keys whose results are kept: none, unless `resume` finds some.
 
-    `inputs` and `references` are copied into it. To be called after `check_replaceable`. Raises SuiteError if results
-    that `resume` finds were made under other conditions: results of two models must not be mixed.
+    `inputs`, `references` and `record` are copied into it. Raises SuiteError if results that `resume` finds were made
+    under other conditions: results of two models must not be mixed.
     """
-    owner = Run(conditions.script)
-    run = run_folder.read_run(folder) or owner
-    if resume and run != owner:
+    run = read_run(folder.path)
+    if resume and run is not None:
         kept = _keep_whole_results(folder, run, conditions, inputs)
-        run_folder.write_run(folder, replace(conditions, transcriptions=run.transcriptions, resumed=True))
-        _write_copies(folder, inputs, references)
+        folder.write_run(replace(conditions, transcriptions=run.transcriptions, resumed=True))
         return kept
-    # The order matters if we are killed: first run.json, then the results are deleted, then the copies that list them.
-    run_folder.write_run(folder, run)
-    is_replaceable = replaceable_names(folder)
-    (folder / INFER_TIME_NAME).unlink(missing_ok=True)
-    for path in folder.iterdir():
-        if path.name not in _COPIES and is_replaceable(path.name.removesuffix(TEMPORARY_SUFFIX)):
-            path.unlink()
-    run_folder.write_run(folder, owner)
-    _write_copies(folder, inputs, references)
-    run_folder.write_run(folder, conditions)
-    return {}
+    with folder.staging() as staged:
+        with staged.writing(MANIFEST_NAME) as file:
+            file.write(inputs.content)
+        if references is not None:
+            with staged.writing(UTTERANCES_NAME) as file:
+                same = references.has_keys_of(inputs)
+                for lines in (references.content,) if same else map(references.raw, inputs):
+                    file.write(lines)
+        if record is not None:
+            staged.write_text(MODEL_RECORD_NAME, format_record(record))
+        staged.write_text(RUN_NAME, format_run(conditions))
+        folder.publish(staged, marker=INFER_TIME_NAME)
+    return set()
 
 
-def _keep_whole_results(folder: Path, run: Run, conditions: Run, inputs: Inputs) -> dict[str, Finished]:
+def _keep_whole_results(folder: OutputFolder, run: Run, conditions: Run, inputs: Manifest) -> set[str]:
     recorded = vars(run)
     for name, value in vars(conditions).items():
         if name not in _MAY_DIFFER and recorded[name] != value:
             raise SuiteError(
-                f"{folder}: cannot be resumed: its results were made with {name} = {recorded[name]}, "
+                f"{folder.path}: cannot be resumed: its results were made with {name} = {recorded[name]}, "
                 f"expected {value}; run without --resume to replace them"
             )
-    finished = read_journal(folder) if (folder / JOURNAL_NAME).exists() else {}
-    kept = {key: finished[key] for key in inputs if key in finished and _is_whole(folder, key, finished[key])}
-    (folder / INFER_TIME_NAME).unlink(missing_ok=True)
-    stale = () if len(kept) == len(inputs) else _scoring_names(folder)
-    for path in folder.iterdir():
-        key = result_key(path.name.removesuffix(TEMPORARY_SUFFIX))
-        if path.name.endswith(TEMPORARY_SUFFIX) or path.name in stale or (key is not None and key not in kept):
-            path.unlink()
-    write_text(folder / JOURNAL_NAME, "".join(format_finished(key, item) for key, item in kept.items()))
+    source = Source(folder.path)
+    journal = read_journal(source, whole=False) if (folder.path / JOURNAL_NAME).exists() else {}
+    kept = {key for key in inputs if key in journal and _is_whole(source, key, journal[key])}
+    folder.remove(INFER_TIME_NAME)
+    stale = () if len(kept) == len(inputs) else (run.transcriptions, WER_NAME, SCORES_NAME)
+
+    def is_kept(name: str) -> bool:
+        key = result_key(name)
+        return name not in stale if key is None else key in kept
+
+    folder.keep(is_kept)
+    with folder.writing(JOURNAL_NAME) as file:
+        for key in inputs:
+            if key in kept:
+                file.write(format_finished(key, journal[key]).encode())
     return kept
 
 
-def _scoring_names(folder: Path) -> set[str]:
-    """The files of postprocess.py, which records the name of its transcriptions before it writes them."""
-    run = run_folder.read_run(folder)
-    return {run.transcriptions, WER_NAME, SCORES_NAME} if run and run.transcriptions else set()
-
-
-def _write_copies(folder: Path, inputs: Inputs, references: References | None) -> None:
-    lines = (manifest.format_line(key, str(entry.path), entry.shape) for key in inputs for entry in inputs[key])
-    write_text(folder / MANIFEST_NAME, "".join(f"{line}\n" for line in lines))
-    if references is None:
-        (folder / UTTERANCES_NAME).unlink(missing_ok=True)
-    else:
-        write_text(folder / UTTERANCES_NAME, manifest.format_utterances(references[key] for key in inputs))
-
-
-def read_output(folder: Path, key: str, index: int, spec: Output) -> np.ndarray:
-    """Read output `index` of utterance `key`, `.bin` or `.npy`. Raises SuiteError unless it is as the journal says."""
-    advice = "run pyacl_infer.py again (--resume infers only what is missing)"
-    path = folder / result_name(key, index, "npy")
-    if not path.exists():
-        return tensors.read_bin(path.with_suffix(".bin"), spec.shape, spec.dtype, advice)
-    array = tensors.read_npy(path, advice)
-    if (array.shape, array.dtype) != (spec.shape, spec.dtype):
-        raise SuiteError(f"{path}: expected {format_output(spec)}, found {array.dtype} {array.shape}; {advice}")
-    return array
-
-
-def first_outputs(folder: Path, references: References, num_symbols: int) -> dict[str, Output]:
-    """Key -> type and shape of each utterance's output 0.
-
-    Without a journal (results of another tool) `.bin` files are taken for float32 logits (1, frames, num_symbols).
-    Raises SuiteError if results are missing or have no utterance, and for a `.bin` file without a journal that holds no
-    whole number of frames, or fewer frames than its utterance gives.
-    """
-    if (folder / JOURNAL_NAME).exists():
-        finished = read_journal(folder)
-        manifest.check_same_keys(references, finished, f"{folder}: results")
-        return {key: item.outputs[0] for key, item in finished.items()}
-    return {key: _guess_output(folder, item, num_symbols) for key, item in references.items()}
-
-
-def _guess_output(folder: Path, utterance: manifest.Utterance, num_symbols: int) -> Output:
-    npy = folder / result_name(utterance.key, 0, "npy")
-    if npy.exists():
-        array = tensors.read_npy(npy)
-        return Output(array.dtype, array.shape)
-    path = npy.with_suffix(".bin")
-    if not path.exists():
-        raise SuiteError(f"{path}: no such file; run pyacl_infer.py again")
-    dtype = tensors.DTYPE["float32"]
-    frames, rest = divmod(path.stat().st_size, num_symbols * dtype.itemsize)
-    if rest or frames < frame_count(utterance.num_samples):
-        raise SuiteError(
-            f"{path}: {path.stat().st_size} bytes, expected at least {frame_count(utterance.num_samples)} frames of "
-            f"{num_symbols} float32 logits; run pyacl_infer.py again, or see --model_name_or_path"
-        )
-    return Output(dtype, (1, frames, num_symbols))
-
-
-def result_keys(folder: Path) -> dict[str, None]:
-    """The keys of all tensor files in `folder`, in no particular order."""
-    keys = (result_key(path.name) for path in folder.iterdir())
-    return {key: None for key in keys if key is not None}
-
-
-def _is_whole(folder: Path, key: str, item: Finished) -> bool:
+def _is_whole(source: Source, key: str, item: Finished) -> bool:
     try:
         for index, spec in enumerate(item.outputs):
-            read_output(folder, key, index, spec)
+            read_output(source, key, index, spec)
     except SuiteError:
         return False
     return True
+
+
+def read_output(source: Source, key: str, index: int, spec: Output) -> np.ndarray:
+    """Read output `index` of utterance `key`, `.bin` or `.npy`. Raises SuiteError unless it is as `spec` says."""
+    name = _name_of(source, key, index)
+    path = source.folder / name
+    content = read_bytes(path, _AGAIN)
+    source.verify(name, content, _AGAIN)
+    if path.suffix == ".bin":
+        size = spec.dtype.itemsize * int(np.prod(spec.shape, dtype=object))
+        if len(content) != size:
+            raise SuiteError(f"{path}: {len(content)} bytes, expected {size} = {format_output(spec)}; {_AGAIN}")
+        return np.frombuffer(content, spec.dtype).reshape(spec.shape)
+    array = tensors.parse_npy(path, content, _AGAIN)
+    if (array.shape, array.dtype) != (spec.shape, spec.dtype):
+        raise SuiteError(f"{path}: expected {format_output(spec)}, found {array.dtype} {array.shape}; {_AGAIN}")
+    return array
+
+
+def _name_of(source: Source, key: str, index: int) -> str:
+    """The file of an output. Raises SuiteError if there is none, or one in each format."""
+    found = [name for name in (result_name(key, index, "bin"), result_name(key, index, "npy")) if source.has(name)]
+    if len(found) > 1:
+        raise SuiteError(f"{source.folder}: holds both {found[0]} and {found[1]}; remove the wrong one")
+    if not found:
+        raise SuiteError(f"{source.folder / result_name(key, index, 'bin')}: no such file; {_AGAIN}")
+    return found[0]
+
+
+class Results:
+    """The results in a folder, to be scored: the logits of each utterance of `references`, verified."""
+
+    def __init__(self, source: Source, references: References, num_symbols: int) -> None:
+        """Raises SuiteError if results are missing or left over, or if their run did not finish.
+
+        Results of another tool have no journal; their `.bin` files are taken for float32 logits (1, frames,
+        num_symbols).
+        """
+        self.folder = source.folder
+        self._source = source
+        self._references = references
+        self._num_symbols = num_symbols
+        self._journal: Journal | None = None
+        if source.has(JOURNAL_NAME):
+            if source.list is not None and not (source.folder / INFER_TIME_NAME).exists():
+                raise SuiteError(f"{source.folder}: its run did not finish; run pyacl_infer.py again, with --resume")
+            self._journal = read_journal(source)
+            manifest.check_same_keys(references, self._journal, f"{source.folder}: results")
+        self._inputs = Manifest(source.folder / MANIFEST_NAME, source) if source.has(MANIFEST_NAME) else None
+        names = source.list or (path.name for path in source.folder.iterdir())
+        for name in names:
+            key = result_key(name)
+            if key is not None and key not in references:
+                raise SuiteError(
+                    f"{source.folder}: expected results of {len(references)} utterances, found {name}, too"
+                )
+
+    def __len__(self) -> int:
+        return len(self._references)
+
+    def __iter__(self) -> Iterator[tuple[Utterance, np.ndarray]]:
+        """Each utterance with its (F, V) logits."""
+        for key in self._references:
+            utterance = self._references[key]
+            yield utterance, self.logits(utterance)
+
+    def logits(self, utterance: Utterance) -> np.ndarray:
+        """The (F, V) logits of an utterance. Raises SuiteError if their shape does not fit it."""
+        key, folder = utterance.key, self.folder
+        spec = self._guess_output(utterance) if self._journal is None else self._journal[key].outputs[0]
+        logits = read_output(self._source, key, 0, spec)
+        least, most = frame_count(utterance.num_samples), None
+        if self._inputs is not None:
+            least = most = frame_count(self._inputs[key][0].shape[-1])
+        check_logits(f"{folder}: utterance {key}", logits, self._num_symbols, least, most)
+        frames: np.ndarray = logits[0]
+        return frames
+
+    def _guess_output(self, utterance: Utterance) -> Output:
+        name = _name_of(self._source, utterance.key, 0)
+        path = self._source.folder / name
+        if path.suffix == ".npy":
+            array = tensors.parse_npy(path, read_bytes(path, _AGAIN), _AGAIN)
+            return Output(array.dtype, array.shape)
+        dtype = tensors.DTYPE["float32"]
+        size = path.stat().st_size
+        frames, rest = divmod(size, self._num_symbols * dtype.itemsize)
+        if rest:
+            raise SuiteError(
+                f"{path}: {size} bytes, expected whole frames of {self._num_symbols} float32 logits; run "
+                f"pyacl_infer.py again, or see --model_name_or_path"
+            )
+        return Output(dtype, (1, frames, self._num_symbols))
+
+
+def check_logits(what: str, logits: np.ndarray, num_symbols: int, least: int, most: int | None) -> None:
+    """Raise SuiteError unless logits are (1, F, V), with one V for each symbol and the F that the waveform gives.
+
+    F is at least `least`, and at most `most` if the padding is known.
+    """
+    if logits.ndim != 3 or logits.shape[0] != 1 or logits.shape[2] != num_symbols:
+        raise SuiteError(
+            f"{what} has logits of shape {logits.shape}, expected (1, frames, {num_symbols}) for the symbols of the "
+            f"model; see --model_name_or_path"
+        )
+    found = logits.shape[1]
+    if found < least or (most is not None and found > most):
+        expected = str(least) if least == most else f"at least {least}"
+        raise SuiteError(f"{what}: {found} frames, expected {expected} for its length; is it the right model?")

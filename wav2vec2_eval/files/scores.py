@@ -3,27 +3,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import heapq
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 from ..errors import SuiteError
 from ..speech.wer import WordErrors, check_installed, total, word_errors
-from . import run_folder
-from .atomic import write_text
-from .manifest import References, check_same_keys
+from .folder import OutputFolder, output_folder
+from .manifest import Utterance
 from .names import (
     GEARS_NAME,
     INFER_TIME_NAME,
     JOURNAL_NAME,
+    LIST_NAME,
+    LOCK_NAME,
     MANIFEST_NAME,
+    MODEL_RECORD_NAME,
     RUN_NAME,
     SCORES_NAME,
     UTTERANCES_NAME,
     WER_NAME,
+    is_plain,
     result_key,
 )
-from .run_folder import Run
+from .run import Run, read_run
 
 # What the suite calls its other files.
 _RESERVED_NAMES = (
@@ -32,26 +39,32 @@ _RESERVED_NAMES = (
     JOURNAL_NAME,
     MANIFEST_NAME,
     UTTERANCES_NAME,
+    MODEL_RECORD_NAME,
     INFER_TIME_NAME,
     RUN_NAME,
+    LIST_NAME,
+    LOCK_NAME,
     GEARS_NAME,
 )
 
-
-def score_by_key(references: Mapping[str, str], hypotheses: Mapping[str, str]) -> dict[str, WordErrors]:
-    """Key -> counts of the reference against the hypothesis of the same key.
-
-    Raises SuiteError if the keys differ, or if there is no word to score.
-    """
-    check_same_keys(references, hypotheses, "scoring")
-    scores = word_errors(list(references.values()), [hypotheses[key] for key in references])
-    return dict(zip(references, scores))
+_SCORED_TOGETHER = 500  # utterances; jiwer is faster with many, and memory stays flat
+_HEADER = "key\tutterance_id\twer\tsubstitutions\tdeletions\tinsertions\twords\treference\thypothesis\n"
 
 
-def worst(scores: Mapping[str, WordErrors], count: int = 10) -> list[str]:
-    """The keys of up to `count` utterances with errors: highest WER first, then most errors."""
-    wrong = [key for key, score in scores.items() if score.errors]
-    return sorted(wrong, key=lambda key: (scores[key].wer, scores[key].errors), reverse=True)[:count]
+class Scored(NamedTuple):
+    """An utterance, what was recognised, and the errors in it."""
+
+    utterance: Utterance
+    hypothesis: str
+    errors: WordErrors
+
+
+def score(pairs: Iterable[tuple[Utterance, str]]) -> Iterator[Scored]:
+    """Score utterances with their transcripts, in order and without holding all of them."""
+    waiting = iter(pairs)
+    while chunk := list(islice(waiting, _SCORED_TOGETHER)):
+        errors = word_errors([utterance.text for utterance, _ in chunk], [text for _, text in chunk])
+        yield from (Scored(utterance, text, each) for (utterance, text), each in zip(chunk, errors))
 
 
 def format_wer(score: WordErrors) -> str:
@@ -62,77 +75,92 @@ def format_wer(score: WordErrors) -> str:
     )
 
 
-def check_output(transcriptions_path: Path, script: str, scored: Path | None = None) -> None:
-    """Raise SuiteError unless the transcriptions and the files beside them may be written; check that jiwer is there.
+@contextmanager
+def scores_folder(transcriptions_path: Path, script: str, scored: Path | None = None) -> Iterator[OutputFolder]:
+    """Lock the folder of the transcriptions. Raises SuiteError unless they, and the files beside them, may be written.
 
-    Allowed: a new folder, a folder of the same script, or the folder of the `scored` results. Only files recorded in
-    run.json are overwritten.
+    Allowed: a folder that is new, of the same script, or that of the `scored` results. Only files that the scripts
+    wrote are replaced. Checks that jiwer is there.
     """
     check_installed()
-    folder, name = transcriptions_path.parent, transcriptions_path.name
-    if transcriptions_path.is_dir():
+    path, name = transcriptions_path.parent, transcriptions_path.name
+    if transcriptions_path.is_dir() or not is_plain(name):
         raise SuiteError(f"{transcriptions_path}: expected the name of a file to write, found a folder")
     if name in _RESERVED_NAMES or result_key(name) is not None:
         raise SuiteError(
             f"{transcriptions_path}: the suite uses this name for another file; choose one like transcriptions.txt"
         )
-    written = [name, WER_NAME, SCORES_NAME]
-    if scored is None:
-        written.append(INFER_TIME_NAME)
-    if not (scored is not None and folder.exists() and folder.samefile(scored)):
-        run_folder.check_not_owned_by_another(folder, script)
-    run = run_folder.read_run(folder)
-    recorded = run.transcriptions if run else None
-    replaceable = {recorded, WER_NAME, SCORES_NAME, INFER_TIME_NAME} if recorded else set()
-    for present in written:
-        if present not in replaceable and (folder / present).exists():
-            raise SuiteError(
-                f"{folder / present}: {script} did not write this file, and would replace it; choose another folder"
-            )
+    with output_folder(path, script, alone=False) as folder:
+        run = read_run(path)
+        is_scored = scored is not None and path.samefile(scored)
+        if run is not None and run.script != script and not is_scored:
+            raise SuiteError(f"{path}: holds files of {run.script}; choose another folder for {script}")
+        times = () if scored is not None else (INFER_TIME_NAME,)
+        folder.check_free(name, WER_NAME, SCORES_NAME, RUN_NAME, *times)
+        yield folder
 
 
 def write_scores(
-    transcriptions_path: Path,
-    references: References,
-    hypotheses: Mapping[str, str],
+    folder: OutputFolder,
+    name: str,
+    pairs: Iterable[tuple[Utterance, str]],
     script: str,
     inference: Run | None = None,
 ) -> WordErrors:
-    """Score, write the transcriptions with `wer.txt` and `utterance_scores.tsv` beside them, and print the result.
+    """Score, write the transcriptions `name` with `wer.txt` and `utterance_scores.tsv` beside them, print the result.
 
     run.json gets the name of the transcriptions. `inference` is given when infer_time.txt will be written afterwards:
-    it replaces what run.json says. The files of an earlier run are removed. Nothing is written or removed unless every
-    utterance has its hypothesis. `check_output` comes first.
+    it replaces what run.json says. The files of an earlier run are removed. Nothing is replaced or removed before all
+    utterances are scored.
     """
-    scores = score_by_key({key: utterance.text for key, utterance in references.items()}, hypotheses)
-    score = total(scores.values())
+    count, sums, worst = 0, [0, 0, 0, 0], Worst()
+    with folder.writing(name) as transcriptions, folder.writing(SCORES_NAME) as table:
+        table.write(_HEADER.encode())
+        for item in score(pairs):
+            transcriptions.write(f"{item.hypothesis}\n".encode())
+            table.write(_format_scored(item).encode())
+            sums = [sum(each) for each in zip(sums, item.errors)]
+            worst.add(item)
+            count += 1
+        errors = total([WordErrors(*sums)])
+        # wer.txt is removed first and written last: its presence means that the other files are whole.
+        earlier = read_run(folder.path) or Run(script)
+        gone = {earlier.transcriptions} - {None, name}
+        folder.remove(WER_NAME, *([INFER_TIME_NAME] if inference else []), *map(str, gone))
+        folder.write_run(replace(inference or earlier, transcriptions=name))
+    folder.write_text(WER_NAME, format_wer(errors))
 
-    folder, name = transcriptions_path.parent, transcriptions_path.name
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / WER_NAME).unlink(missing_ok=True)  # written last: its presence means that the other files are whole
-    if inference:
-        (folder / INFER_TIME_NAME).unlink(missing_ok=True)
-    earlier = run_folder.read_run(folder) or Run(script)
-    if earlier.transcriptions not in (None, name):
-        (folder / str(earlier.transcriptions)).unlink(missing_ok=True)
-    run_folder.write_run(folder, replace(inference or earlier, transcriptions=name))
-    write_text(transcriptions_path, "".join(f"{hypotheses[key]}\n" for key in references))
-    write_text(folder / SCORES_NAME, _format_scores(references, hypotheses, scores))
-    write_text(folder / WER_NAME, format_wer(score))
-
-    print(f"{len(references)} utterances, {score.words} words")
-    for key in worst(scores):
-        print(f"  {references[key].utterance_id}: {scores[key].errors} errors in {scores[key].words} words")
-        print(f"    reference:  {references[key].text}\n    hypothesis: {hypotheses[key]}")
-    print(format_wer(score), end="")
-    print(f"written: {transcriptions_path}, {folder / WER_NAME}, {folder / SCORES_NAME}")
-    return score
+    print(f"{count} utterances, {errors.words} words")
+    for item in worst.items():
+        print(f"  {item.utterance.utterance_id}: {item.errors.errors} errors in {item.errors.words} words")
+        print(f"    reference:  {item.utterance.text}\n    hypothesis: {item.hypothesis}")
+    print(format_wer(errors), end="")
+    print(f"written: {folder.path / name}, {folder.path / WER_NAME}, {folder.path / SCORES_NAME}")
+    return errors
 
 
-def _format_scores(references: References, hypotheses: Mapping[str, str], scores: Mapping[str, WordErrors]) -> str:
-    header = "key\tutterance_id\twer\tsubstitutions\tdeletions\tinsertions\twords\treference\thypothesis\n"
-    return header + "".join(
-        f"{key}\t{item.utterance_id}\t{scores[key].wer}\t{scores[key].substitutions}\t{scores[key].deletions}\t"
-        f"{scores[key].insertions}\t{scores[key].words}\t{item.text}\t{hypotheses[key]}\n"
-        for key, item in references.items()
+class Worst:
+    """Collects the up to `count` utterances with errors: highest WER first, then most errors, then the earlier one."""
+
+    def __init__(self, count: int = 10) -> None:
+        self._count = count
+        self._seen = 0
+        self._heap: list[tuple[float, int, int, Scored]] = []
+
+    def add(self, item: Scored) -> None:
+        self._seen += 1
+        if item.errors.errors:
+            heapq.heappush(self._heap, (item.errors.wer, item.errors.errors, -self._seen, item))
+        if len(self._heap) > self._count:
+            heapq.heappop(self._heap)
+
+    def items(self) -> list[Scored]:
+        return [item for *_, item in sorted(self._heap, reverse=True)]
+
+
+def _format_scored(item: Scored) -> str:
+    utterance, hypothesis, errors = item
+    return (
+        f"{utterance.key}\t{utterance.utterance_id}\t{errors.wer}\t{errors.substitutions}\t{errors.deletions}\t"
+        f"{errors.insertions}\t{errors.words}\t{utterance.text}\t{hypothesis}\n"
     )

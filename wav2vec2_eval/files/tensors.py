@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
+import io
 import math
+import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
-from ..errors import SuiteError
-from .atomic import write_whole
+from ..errors import SuiteError, one_line
 
 # The element types of model inputs and outputs, by the names that --input_dtypes takes.
 DTYPE = {
@@ -32,6 +35,12 @@ DTYPE = {
 }
 
 
+class Writable(Protocol):
+    """What can be written to."""
+
+    def write(self, data: bytes | memoryview, /) -> int: ...
+
+
 def parse_dtypes(text: str) -> tuple[np.dtype, ...]:
     """Read the value of `--input_dtypes`: names from DTYPE with commas between."""
     names = text.split(",")
@@ -41,43 +50,53 @@ def parse_dtypes(text: str) -> tuple[np.dtype, ...]:
     return tuple(DTYPE[name] for name in names)
 
 
-def check_size(path: Path, shape: tuple[int, ...], dtype: np.dtype, advice: str) -> None:
-    """Raise SuiteError unless the raw file `path` has exactly the bytes of `shape` and `dtype`."""
-    expected = math.prod(shape) * dtype.itemsize
+def check_size(path: str | Path, shape: tuple[int, ...], dtype: np.dtype, advice: str) -> int:
+    """The time in nanoseconds at which the raw file `path` was changed.
+
+    Raises SuiteError unless the file has exactly the bytes of `shape` and `dtype`.
+    """
     try:
-        found = path.stat().st_size
-    except FileNotFoundError:
+        status = os.stat(path)  # noqa: PTH116 (called for each tensor before the first inference)
+    except (FileNotFoundError, NotADirectoryError):
         raise SuiteError(f"{path}: no such file; {advice}") from None
-    if found != expected:
-        raise SuiteError(f"{path}: {found} bytes, expected {expected} = {format_shape(shape)} {dtype.name}; {advice}")
+    if not stat.S_ISREG(status.st_mode):
+        raise SuiteError(f"{path}: expected a regular file, found something else; {advice}")
+    _check_bytes(path, status.st_size, shape, dtype, advice)
+    return status.st_mtime_ns
 
 
 def read_bin(path: Path, shape: tuple[int, ...], dtype: np.dtype, advice: str = "write it again") -> np.ndarray:
     """Read a raw tensor. Raises SuiteError if the file is missing or its size does not fit."""
     check_size(path, shape, dtype, advice)
-    return np.fromfile(path, dtype=dtype).reshape(shape)
+    array = np.fromfile(path, dtype=dtype)
+    _check_bytes(path, array.nbytes, shape, dtype, advice)  # of a file that was replaced just now
+    return array.reshape(shape)
 
 
-def read_npy(path: Path, advice: str = "write it again") -> np.ndarray:
-    """Read a `.npy` tensor (never a pickle). Raises SuiteError if it is missing, cut short or something else."""
+def _check_bytes(path: str | Path, found: int, shape: tuple[int, ...], dtype: np.dtype, advice: str) -> None:
+    expected = math.prod(shape) * dtype.itemsize
+    if found != expected:
+        raise SuiteError(f"{path}: {found} bytes, expected {expected} = {format_shape(shape)} {dtype.name}; {advice}")
+
+
+def parse_npy(path: Path, content: bytes, advice: str = "write it again") -> np.ndarray:
+    """The tensor in the content of a `.npy` file (never a pickle). Raises SuiteError for anything else."""
     try:
-        array = np.load(path, allow_pickle=False)
+        array = np.load(io.BytesIO(content), allow_pickle=False)
         if not isinstance(array, np.ndarray):
             raise ValueError("an archive")
         return array
-    except FileNotFoundError:
-        raise SuiteError(f"{path}: no such file; {advice}") from None
     except Exception as error:  # what NumPy's parsers make of a damaged header has no common base
-        raise SuiteError(f"{path}: expected a whole .npy tensor, found: {error}; {advice}") from None
+        raise SuiteError(f"{path}: expected a whole .npy tensor, found: {one_line(error)}; {advice}") from None
 
 
-def write_tensor(path: Path, array: np.ndarray) -> None:
-    """Write `array` to `path`, in the format of its suffix, `.bin` or `.npy`."""
+def write_tensor(file: Writable, array: np.ndarray, res_save_type: str = "bin") -> None:
+    """Write `array` to an open file, as `bin` or `npy`."""
     array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
-    if path.suffix == ".npy":
-        write_whole(path, lambda file: np.save(file, array, allow_pickle=False))
+    if res_save_type == "npy":
+        np.save(file, array, allow_pickle=False)
     else:
-        write_whole(path, lambda file: file.write(array.data))
+        file.write(array.data)
 
 
 def format_shape(shape: Sequence[int | None]) -> str:

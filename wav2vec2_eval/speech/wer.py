@@ -39,20 +39,21 @@ def check_installed() -> None:
 
 
 def word_errors(references: Sequence[str], hypotheses: Sequence[str]) -> list[WordErrors]:
-    """Align each reference with the hypothesis at its position.
-
-    Raises SuiteError if there is no word to score (jiwer would call that WER 0), ValueError for unequal lengths.
-    """
+    """Align each reference with the hypothesis at its position. Raises ValueError for unequal lengths."""
     import jiwer
 
-    if not any(text.split() for text in references):
-        raise SuiteError(f"expected reference words to score, found none in {len(references)} utterances")
     return [_count(chunks) for chunks in jiwer.process_words(list(references), list(hypotheses)).alignments]
 
 
 def total(scores: Iterable[WordErrors]) -> WordErrors:
-    """Sum the counts. WER over a set is all errors by all words, not a mean of rates."""
-    return WordErrors(*map(sum, zip(*scores)))
+    """Sum the counts. WER over a set is all errors by all words, not a mean of rates.
+
+    Raises SuiteError if there is no reference word: the WER of nothing is no number.
+    """
+    sums = WordErrors(*map(sum, zip(*scores)))
+    if not sums.words:
+        raise SuiteError("expected reference words to score, found none in all utterances")
+    return sums
 
 
 def _count(chunks: list[jiwer.AlignmentChunk]) -> WordErrors:

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Proves that a script replaces and removes what the scripts wrote into a folder, and nothing else."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from wav2vec2_eval.errors import SuiteError
+from wav2vec2_eval.files.file_list import Source, read_list
+from wav2vec2_eval.files.folder import output_folder
+from wav2vec2_eval.files.names import LIST_NAME, LOCK_NAME, RUN_NAME
+from wav2vec2_eval.files.run import Run, format_run, read_run
+
+OURS = {LIST_NAME, LOCK_NAME, RUN_NAME}
+
+
+def names(folder):
+    return {path.name for path in folder.iterdir()}
+
+
+def write(folder, *files, script="a.py"):
+    """Publish these files, with their names as content, and `m` last."""
+    with output_folder(folder, script, alone=True) as out, out.staging() as staged:
+        staged.write_text(RUN_NAME, format_run(Run(script)))
+        for name in (*files, "m"):
+            staged.write_text(name, name)
+        out.publish(staged, marker="m")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write(tmp_path / "out", "1", "2")
+    return tmp_path / "out"
+
+
+def test_a_published_folder_is_whole_and_recorded(folder):
+    assert names(folder) == OURS | {"1", "2", "m"}
+    source = Source(folder)
+    assert source.run == Run("a.py", format=2)
+    assert set(source.list) == {"1", "2", "m", RUN_NAME}
+    assert all(source.read(name) == name.encode() for name in ("1", "2", "m"))
+
+
+def test_publishing_replaces_what_was_published(folder):
+    write(folder, "2", "3")
+    assert names(folder) == OURS | {"2", "3", "m"}
+    assert set(read_list(folder)) == {"2", "3", "m", RUN_NAME}
+
+
+def test_a_failure_before_publishing_leaves_everything(folder):
+    before = {path: path.read_bytes() for path in folder.iterdir() if path.name != LOCK_NAME}
+    with pytest.raises(KeyError), output_folder(folder, "a.py", alone=True) as out, out.staging() as staged:
+        staged.write_text("1", "new")
+        raise KeyError
+    assert {path: path.read_bytes() for path in folder.iterdir() if path.name != LOCK_NAME} == before
+
+
+def test_a_failure_in_a_new_folder_leaves_nothing(tmp_path):
+    with pytest.raises(KeyError), output_folder(tmp_path / "x/new", "a.py", alone=True) as out, out.staging():
+        raise KeyError
+    assert not (tmp_path / "x/new").exists()
+
+
+PLANTED = {
+    "a file": lambda path: path.write_text("mine"),
+    "a link": lambda path: path.symlink_to("../thesis.txt"),
+    "a dangling link": lambda path: path.symlink_to("nowhere"),
+    "a folder": lambda path: path.mkdir(),
+    "a pipe": os.mkfifo,
+}
+NEVER_OURS = ["thesis.txt", "1.tmp", ".partial", "run.json.tmp", "3", "1.bin", ".1", LIST_NAME + ".tmp", " 1"]
+
+
+@pytest.mark.parametrize("what", PLANTED)
+@pytest.mark.parametrize("name", NEVER_OURS)
+def test_what_no_script_wrote_is_refused_before_anything_is_touched(folder, name, what):
+    (folder.parent / "thesis.txt").write_text("mine")
+    PLANTED[what](folder / name)
+    before = names(folder)
+    with pytest.raises(SuiteError, match=r"holds files that a\.py did not write"):
+        write(folder, "3")
+    assert names(folder) == before
+    assert (folder.parent / "thesis.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("what", [what for what in PLANTED if what != "a file"])
+@pytest.mark.parametrize("name", ["1", "m", RUN_NAME, LIST_NAME])
+def test_a_recorded_name_of_something_else_is_refused(folder, name, what):
+    (folder.parent / "thesis.txt").write_text("mine")
+    (folder / name).unlink()
+    PLANTED[what](folder / name)
+    before = names(folder)
+    with pytest.raises((SuiteError, OSError)):
+        write(folder, "3")
+    assert names(folder) | {LOCK_NAME} == before
+    assert (folder.parent / "thesis.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["run.json", "thesis.txt", "files.tsv", ".hidden"])
+def test_a_folder_of_others_is_refused(tmp_path, name):
+    (tmp_path / name).write_text('{"script": "a.py"}')
+    with pytest.raises(SuiteError):
+        write(tmp_path, "1")
+    assert names(tmp_path) == {name}
+
+
+def test_a_folder_of_an_older_version_is_refused_with_the_way_out(tmp_path):
+    (tmp_path / "run.json").write_text('{"script": "a.py"}')
+    (tmp_path / "0.bin").touch()
+    with pytest.raises(SuiteError, match=r"older version, which kept no files\.tsv; delete it, or choose another"):
+        write(tmp_path, "1")
+
+
+def test_a_folder_of_another_script_is_refused(folder):
+    with pytest.raises(SuiteError, match=r"holds files of a\.py; choose another folder for b\.py"):
+        write(folder, "1", script="b.py")
+
+
+def test_a_file_instead_of_a_folder_is_refused(tmp_path):
+    (tmp_path / "x").touch()
+    with pytest.raises(SuiteError, match="found a file"):
+        write(tmp_path / "x", "1")
+
+
+def test_writing_replaces_a_recorded_file(folder):
+    with output_folder(folder, "a.py", alone=True) as out:
+        out.write_text("1", "new")
+        assert Source(folder).read("1") == b"new"
+        with pytest.raises(KeyError), out.writing("1") as file:
+            file.write(b"half")
+            raise KeyError
+    assert Source(folder).read("1") == b"new"
+    assert names(folder) == OURS | {"1", "2", "m"}
+
+
+@pytest.mark.parametrize("what", PLANTED)
+def test_writing_does_not_replace_what_appeared_meanwhile(tmp_path, what):
+    (tmp_path / "thesis.txt").write_text("mine")
+    with output_folder(tmp_path / "out", "a.py", alone=True) as out:
+        PLANTED[what](tmp_path / "out/1")
+        with pytest.raises(SuiteError, match="no script wrote this file"):
+            out.write_text("1", "new")
+    assert (tmp_path / "thesis.txt").read_text() == "mine"
+    assert names(tmp_path / "out") == {"1"}
+
+
+def test_appended_files_are_recorded_at_their_end(tmp_path):
+    with output_folder(tmp_path, "a.py", alone=True) as out:
+        out.begin("j")
+        (tmp_path / "j").write_text("lines\n")
+        with pytest.raises(SuiteError, match="not finished"):
+            Source(tmp_path).read("j")
+        out.end("j")
+        assert Source(tmp_path).read("j") == b"lines\n"
+
+
+def test_keep_removes_the_other_recorded_files(folder):
+    with output_folder(folder, "a.py", alone=True) as out:
+        out.keep(lambda name: name in ("1", RUN_NAME))
+        assert set(read_list(folder)) == {"1", RUN_NAME}
+        out.write_text("2", "new")
+    assert names(folder) == OURS | {"1", "2"}
+    (folder / "m").write_text("mine")
+    with pytest.raises(SuiteError, match="did not write"):
+        write(folder, "3")
+
+
+def test_a_list_that_was_cut_while_it_was_appended_goes_on(folder):
+    for cut in range(1, len("2\t1\t00000000\n")):
+        content = (folder / LIST_NAME).read_bytes()
+        (folder / LIST_NAME).write_bytes(content[:-cut])
+        with output_folder(folder, "a.py", alone=False) as out:
+            out.write_text("9", "new")
+        assert Source(folder).read("9") == b"new"
+        (folder / "9").unlink()
+        (folder / LIST_NAME).write_bytes(content)
+
+
+def test_check_free_allows_new_and_recorded_names(folder):
+    with output_folder(folder, "b.py", alone=False) as out:
+        out.check_free("1", "m", "new")
+        (folder / "wer.txt").touch()
+        with pytest.raises(SuiteError, match=r"wer\.txt: no script wrote this file"):
+            out.check_free("new", "wer.txt")
+
+
+def test_the_folder_is_locked(folder):
+    with output_folder(folder, "a.py", alone=True), pytest.raises(SuiteError, match="another run"):
+        write(folder, "1")
+    assert read_run(folder).script == "a.py"

@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Folders that a script writes: it may replace what the scripts wrote before, and nothing else.
+
+`files.tsv` names the files that the scripts wrote, each before it appears (file_list.py). Only these files, if they are
+regular files, are ever replaced or removed; all others are the user's. New files are written under a temporary name
+that begins with the lock's token (locks.py), and renamed when they are whole.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import SuiteError
+from ..machine.signals import signals_deferred
+from .atomic import NewFile, new_file
+from .file_list import HEADER, Content, FileList, content_of, format_line, read_list
+from .locks import locked, remove_temporaries
+from .names import LIST_NAME, LOCK_NAME, RUN_NAME
+from .run import Run, format_run, read_run
+from .text import read_bytes
+
+
+class Staging:
+    """A temporary folder inside an output folder, and the list of what was written there."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._list = (path / LIST_NAME).open("w", encoding="utf-8")
+        self._list.write(f"{HEADER}\n")
+
+    def record(self, name: str, content: Content) -> None:
+        """Note a whole file that somebody has written into the folder."""
+        self._list.write(format_line(name, content))
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[NewFile]:
+        """Write a file of the folder; it is recorded at the end of the block."""
+        with new_file(self.path / name) as file:
+            yield file
+        self.record(name, Content(file.size, file.crc32))
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write a file of the folder."""
+        with self.writing(name) as file:
+            file.write(text.encode("utf-8"))
+
+    def close(self) -> None:
+        """Finish the list."""
+        self._list.close()
+
+
+class OutputFolder:
+    """A folder whose lock this process holds."""
+
+    def __init__(self, path: Path, token: str) -> None:
+        self.path = path
+        self._token = token
+        self._temporaries = 0
+
+    def files(self) -> FileList | None:
+        """The files that the scripts wrote here; None if the folder has no list yet."""
+        files = read_list(self.path)
+        if files is not None:
+            files.check()  # names from it are replaced and removed
+        return files
+
+    def check_free(self, *names: str) -> None:
+        """Raise SuiteError if one of these files is there and no script wrote it, or is no regular file."""
+        files = self.files()
+        for name in names:
+            try:
+                mode = (self.path / name).lstat().st_mode
+            except FileNotFoundError:
+                continue
+            if files is None or name not in files:
+                raise SuiteError(
+                    f"{self.path / name}: no script wrote this file, and it would be replaced; choose another folder"
+                )
+            if not stat.S_ISREG(mode):
+                raise SuiteError(f"{self.path / name}: expected a regular file, found something else; remove it")
+
+    def check_alone(self, script: str) -> None:
+        """Raise SuiteError if the folder holds a file that the scripts did not write, or files of another script."""
+        files, run = self.files(), read_run(self.path)
+        if files is None and run is not None:
+            raise SuiteError(
+                f"{self.path}: written by an older version, which kept no {LIST_NAME}; delete it, or choose another "
+                f"folder"
+            )
+        if run is not None and run.script != script:
+            raise SuiteError(f"{self.path}: holds files of {run.script}; choose another folder for {script}")
+        for entry in os.scandir(self.path):
+            if entry.name == LOCK_NAME or entry.name.startswith(self._token):
+                continue
+            if files is None or not (entry.name == LIST_NAME or entry.name in files):
+                raise SuiteError(
+                    f"{self.path}: holds files that {script} did not write ({entry.name}); choose another folder"
+                )
+            if not entry.is_file(follow_symlinks=False):
+                raise SuiteError(f"{self.path / entry.name}: expected a regular file, found something else; remove it")
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[NewFile]:
+        """Write a file, which replaces the earlier one at the end of the block. On failure the earlier one is left."""
+        self._temporaries += 1
+        temporary = self.path / f"{self._token}.{self._temporaries}"
+        with new_file(temporary) as file:
+            yield file
+        try:
+            if os.path.lexists(self.path / name):
+                self.check_free(name)
+            self._note(format_line(name, None))
+            temporary.replace(self.path / name)
+            self._note(format_line(name, Content(file.size, file.crc32)))
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write a file as UTF-8."""
+        with self.writing(name) as file:
+            file.write(text.encode("utf-8"))
+
+    def write_run(self, run: Run) -> None:
+        """Write `run.json`."""
+        self.write_text(RUN_NAME, format_run(run))
+
+    def begin(self, name: str) -> None:
+        """Note a file before somebody appends to it."""
+        self._note(format_line(name, None))
+
+    def end(self, name: str) -> None:
+        """Note a file as whole after the last was appended to it."""
+        content = read_bytes(self.path / name, "run the script again")
+        self._note(format_line(name, content_of(content)))
+
+    def remove(self, *names: str) -> None:
+        """Remove files that the scripts wrote."""
+        self.check_free(*names)
+        for name in names:
+            _remove(self.path / name)
+
+    def keep(self, is_kept: Callable[[str], bool]) -> None:
+        """Remove all files that the scripts wrote, except these; the list names no others from then on."""
+        files = self.files()
+        if files is None:
+            return
+        for name in files:
+            if not is_kept(name):
+                _remove(self.path / name)
+        self._replace_list(format_line(name, files[name]) for name in files if (self.path / name).exists())
+
+    @contextmanager
+    def staging(self) -> Iterator[Staging]:
+        """A temporary folder for files that are then published together. It is removed with what is left in it."""
+        path = self.path / self._token
+        path.mkdir()
+        staged = Staging(path)
+        try:
+            yield staged
+        finally:
+            with signals_deferred():
+                staged.close()
+                remove_temporaries(self.path, self._token)
+
+    def publish(self, staged: Staging, marker: str) -> None:
+        """Replace all files that the scripts wrote here by the staged ones.
+
+        The presence of `marker` says that the folder is complete: it is removed first, and moved last, if it is staged.
+        """
+        staged.close()
+        with signals_deferred():
+            self.remove(marker)
+            self._note((staged.path / LIST_NAME).read_text(encoding="utf-8").partition("\n")[2])
+            for name in self.files() or ():
+                if not os.path.lexists(staged.path / name):
+                    _remove(self.path / name)
+            # First run.json, which says whose folder it is; at the end the list without the earlier files.
+            late = (LIST_NAME, marker)
+            for name in (
+                RUN_NAME,
+                *(e.name for e in os.scandir(staged.path) if e.name not in (RUN_NAME, *late)),
+                *late,
+            ):
+                if os.path.lexists(staged.path / name):
+                    (staged.path / name).rename(self.path / name)
+
+    def mend(self) -> None:
+        """Cut the list to whole lines: a run may have been killed while it appended one."""
+        if self.files() is None:
+            return
+        content = read_bytes(self.path / LIST_NAME, "choose another folder")
+        if not content.endswith(b"\n"):
+            os.truncate(self.path / LIST_NAME, content.rfind(b"\n") + 1)
+
+    def _note(self, lines: str) -> None:
+        path = self.path / LIST_NAME
+        if not os.path.lexists(path):
+            self._replace_list([])
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW), "ab") as file:
+            file.write(lines.encode("utf-8"))
+
+    def _replace_list(self, lines: Iterable[str]) -> None:
+        temporary = self.path / f"{self._token}.list"
+        with new_file(temporary) as new:
+            new.write(f"{HEADER}\n".encode())
+            for line in lines:
+                new.write(line.encode())
+        temporary.replace(self.path / LIST_NAME)
+
+
+def _remove(path: Path) -> None:
+    """Remove a recorded file, if it is there and still a regular file."""
+    try:
+        if stat.S_ISREG(path.lstat().st_mode):
+            path.unlink()
+    except FileNotFoundError:
+        pass
+
+
+@contextmanager
+def output_folder(path: Path, script: str, *, alone: bool) -> Iterator[OutputFolder]:
+    """Lock a folder for writing; it is made if need be.
+
+    `alone`: the folder may hold nothing but files of `script`; otherwise the caller checks the names that it will
+    write by `check_free`. Raises SuiteError if another run holds the folder, or if it may not be used.
+    """
+    with locked(path) as token:
+        folder = OutputFolder(path, token)
+        if alone:
+            folder.check_alone(script)
+        folder.mend()
+        yield folder
