@@ -6,8 +6,10 @@ Writes wav2vec2-base-960h.onnx: opset 11, input `input` (batch_size, data_len) f
 (batch_size, frames, symbols) float32. With --attention_mask, wav2vec2-base-960h-masked.onnx has a second input,
 `attention_mask`, of the same shape. onnx checks the file, and its outputs in onnxruntime are compared with PyTorch's: a
 plain model at five lengths, a masked model at five lengths in all gears. If OpenVINO is installed, its outputs are
-compared, too. If any differ, the export fails and leaves no file. With --quantize=int8, an int8 model is written beside
-it, unless its WER is more than 0.5 points higher.
+compared, too. If any differ, the export fails and leaves no file. A model above 2 GB, protobuf's limit, has its weights
+in a second file beside it, named in the first one: they stay together. The model's metadata say how its waveforms and
+symbols are to be read. With --quantize=int8, an int8 model is written beside it, unless its WER is more than 0.5 points
+higher.
 
     python export_onnx.py --model_save_dir=./models
 """
@@ -19,13 +21,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wav2vec2_eval import MODEL_NAME, cli
-from wav2vec2_eval.files.names import MASKED_SUFFIX, model_name
+from wav2vec2_eval.engines.model_file import external_files
+from wav2vec2_eval.files.names import MASKED_SUFFIX, MODEL_RECORD_KEY, model_name
 from wav2vec2_eval.machine.cpu import default_threads
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.ArgumentParser(__doc__)
-    parser.add_argument("--model_save_dir", required=True, metavar="FOLDER", help="where the .onnx file is written")
+    parser.add_argument(
+        "--model_save_dir", required=True, type=cli.path_text, metavar="FOLDER", help="where the .onnx file is written"
+    )
     cli.add_model_option(parser)
     parser.add_argument(
         "--attention_mask",
@@ -40,7 +45,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--calibration",
-        type=Path,
+        type=cli.path,
         metavar="FILE",
         help="a manifest of preprocess.py: half of its utterances calibrate --quantize, the others prove its accuracy",
     )
@@ -48,6 +53,11 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     if (args.quantize is None) != (args.calibration is None):
         parser.error("--quantize and --calibration go together")
     return args
+
+
+def size_mb(path: Path) -> float:
+    """The size of a model with its external weights, in megabytes."""
+    return sum((path.parent / name).stat().st_size for name in (path.name, *external_files(path))) / 1e6
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -58,23 +68,32 @@ def main(argv: Sequence[str] | None = None) -> int:
         int8.check_installed()
         calibrated, held_out = int8.read_calibration(args.calibration, 2 if args.attention_mask else 1)
     from wav2vec2_eval.export import graph, proof
-    from wav2vec2_eval.sources.model_folder import symbols
+    from wav2vec2_eval.files.model_record import ModelRecord, format_record
+    from wav2vec2_eval.sources.model_folder import feature_extractor, symbols
     from wav2vec2_eval.sources.pytorch_model import load_model
 
-    # ONNX has no fused attention at opset 11.
-    model = load_model(args.model_name_or_path, attention="eager")
-    graph.check_supported(model, args.model_name_or_path, args.attention_mask)
+    name = args.model_name_or_path
+    record = ModelRecord(name, feature_extractor(name), symbols(name))
+    model = load_model(name, attention="eager")  # ONNX has no fused attention at opset 11
+    graph.check_supported(model, name, args.attention_mask)
+    if args.quantize:
+        int8.check_size(model, name)
     graph.fold_weight_norm(model)
     folder = Path(args.model_save_dir)
     path = folder / model_name(MODEL_NAME, attention_mask=args.attention_mask)
-    proof.export_proven(model, path, attention_mask=args.attention_mask, num_threads=default_threads())
-    print(f"written: {path} ({path.stat().st_size / 1e6:.1f} MB)")
+    proof.export_proven(
+        model,
+        path,
+        attention_mask=args.attention_mask,
+        metadata={MODEL_RECORD_KEY: format_record(record)},
+        num_threads=default_threads(),
+    )
+    print(f"written: {path} ({size_mb(path):.1f} MB)")
     if args.quantize:
         del model
         quantized = folder / model_name(MODEL_NAME, attention_mask=args.attention_mask, int8=True)
-        known = symbols(args.model_name_or_path)
-        int8.export_int8(path, quantized, calibrated, held_out, known, default_threads())
-        print(f"written: {quantized} ({quantized.stat().st_size / 1e6:.1f} MB)")
+        int8.export_int8(path, quantized, calibrated, held_out, record.symbols, default_threads())
+        print(f"written: {quantized} ({size_mb(quantized):.1f} MB)")
     return 0
 
 

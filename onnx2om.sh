@@ -25,7 +25,7 @@ TEXT
 }
 
 fail() { # status message
-    echo "onnx2om.sh: error: $2" >&2
+    echo "onnx2om.sh: error: ${2//[[:cntrl:]]/ }" >&2
     exit "$1"
 }
 
@@ -47,6 +47,7 @@ if (($#)) && [[ $1 != -* ]]; then
 fi
 
 gears=$(seq 10000 10000 560000)
+most_gears=100 # CANN compiles no more
 atc_options=()
 while (($#)); do
     case $1 in
@@ -56,12 +57,15 @@ while (($#)); do
             shift
             file=${1:-}
         fi
+        if [[ $file == \~/* ]]; then file=$HOME/${file:2}; fi # the shell leaves the ~ of --gears_from=~/FILE
         [[ -f $file ]] || fail 2 "--gears_from: expected a file with one length per line, found no file '$file'"
-        gears=$(tr -d '\r' <"$file")
-        if wrong=$(grep -m 1 -vxE '[1-9][0-9]*' <<<"$gears"); then
-            fail 2 "--gears_from: expected one whole number per line in $file, found '$wrong'"
+        gears=$(head -c 1000000 <"$file" | tr -d '\r\0')
+        if wrong=$(grep -a -m 1 -vxE '[1-9][0-9]{0,7}' <<<"$gears"); then
+            fail 2 "--gears_from: expected one whole number per line in $file, found '${wrong:0:40}'"
         fi
         gears=$(sort -nu <<<"$gears")
+        (($(wc -l <<<"$gears") <= most_gears)) ||
+            fail 2 "--gears_from: expected at most $most_gears lengths in $file; see python -m wav2vec2_eval.gears"
         ;;
     *) atc_options+=("$1") ;;
     esac
@@ -71,6 +75,7 @@ done
 model=./models/$name
 [[ -f $model.onnx ]] || fail 2 "$model.onnx: no such file; run export_onnx.py --model_save_dir=./models first"
 source_cann || fail 2 "CANN's atc was found neither on PATH nor beside a set_env.sh; source CANN's set_env.sh first"
+leave_out_current_folder # atc starts Python
 
 # Every gear gives a length to each axis marked -1, in the order of --input_shape. atc wants no blank in the list.
 inputs=(input)

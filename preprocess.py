@@ -118,10 +118,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     from wav2vec2_eval.files.model_record import ModelRecord
     from wav2vec2_eval.files.names import MANIFEST_NAME
     from wav2vec2_eval.files.run import Run
-    from wav2vec2_eval.sources.choose import open_dataset
+    from wav2vec2_eval.sources.choose import check_paths, open_dataset
     from wav2vec2_eval.sources.model_folder import feature_extractor, symbols
 
     path, model = Path(args.pre_data_save_path), args.model_name_or_path
+    check_paths(args.dataset_path, model)
     with output_folder(path, SCRIPT, alone=True) as folder:
         record = ModelRecord(model, feature_extractor(model), symbols(model))
         dataset = open_dataset(args.which_dataset, args.dataset_path, args.limit)

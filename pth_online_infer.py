@@ -100,13 +100,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     from wav2vec2_eval.files.run import Run
     from wav2vec2_eval.files.scores import scores_folder, write_scores
     from wav2vec2_eval.sources import model_folder
-    from wav2vec2_eval.sources.choose import open_dataset
+    from wav2vec2_eval.sources.choose import check_paths, open_dataset
     from wav2vec2_eval.sources.model_input import model_input
     from wav2vec2_eval.sources.pytorch_model import load_model
     from wav2vec2_eval.speech.audio import SAMPLE_RATE
     from wav2vec2_eval.speech.latency import check_warm_up, format_figures, summarise
 
     path = args.pred_res_save_path
+    check_paths(args.dataset_path, args.model_name_or_path)
     with scores_folder(path, SCRIPT) as folder:
         dataset = open_dataset(args.which_dataset, args.dataset_path, args.limit)
         warm_up = min(1, len(dataset) - 1) if args.warm_up is None else args.warm_up

@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from wav2vec2_eval import cli
 from wav2vec2_eval.engines.choose import open_engine
 from wav2vec2_eval.engines.clock import MeasureTime, timed
+from wav2vec2_eval.engines.model_file import model_digest
 from wav2vec2_eval.engines.precision import CPU_ENGINES, CPU_PRECISIONS, parse_precision
 from wav2vec2_eval.errors import SuiteError
 from wav2vec2_eval.files import results
-from wav2vec2_eval.files.atomic import file_digest
 from wav2vec2_eval.files.file_list import Source
 from wav2vec2_eval.files.folder import OutputFolder, output_folder
 from wav2vec2_eval.files.journal import read_journal
@@ -114,7 +114,7 @@ def conditions(args: argparse.Namespace, engine: Engine, inputs: Manifest, diges
     return Run(
         SCRIPT,
         model=str(args.model_path),
-        model_sha256=file_digest(args.model_path),
+        model_sha256=model_digest(args.model_path),
         inputs_sha256=digest,
         **engine.conditions._asdict(),
         sync_infer=args.sync_infer,

@@ -3,11 +3,13 @@
 # Find or make a Python that has a requirements file's packages. To be sourced.
 # No Python that is started here imports anything from the current folder.
 
-# Prints the first Python that is 3.$1 or newer: $PYTHON (else python3), python3.13, python3.12 or python3.11.
+# Prints the path of the first Python that is 3.$1 or newer: $PYTHON (else python3), python3.13, python3.12 or python3.11.
 recent_python() {
     local candidate
     for candidate in "${PYTHON:-python3}" python3.13 python3.12 python3.11; do
         if "$candidate" -I -c "import sys; sys.exit(sys.version_info < (3, $1))" 2>/dev/null; then
+            candidate=$(command -v -- "$candidate")
+            [[ $candidate == /* ]] || candidate=$PWD/$candidate
             echo "$candidate"
             return
         fi

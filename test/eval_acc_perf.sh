@@ -11,14 +11,17 @@ source "$root/test/environment.sh"
 # shellcheck source=wav2vec2_eval/ascend_env.sh
 source "$root/wav2vec2_eval/ascend_env.sh"
 
-python=$(recent_python 9)
+PYTHON=$(recent_python 9) # before CANN's environment, which may have a python3 of its own
+export PYTHON
 source_cann || true # evaluate.py reports what is missing
 
 # -I: Python imports nothing from the current folder. evaluate.py needs the standard library only.
-exec "$python" -I -c '
+exec "$PYTHON" -I -c '
 import sys
 sys.path.insert(0, sys.argv[1])
 sys.argv[:2] = ["eval_acc_perf.sh"]
+from wav2vec2_eval.machine.start import prepare
+prepare(sys.argv[0])
 from wav2vec2_eval import cli, evaluate
 cli.run(evaluate.main)
 ' "$root" "$@"

@@ -8,7 +8,6 @@ import zlib
 
 import pytest
 
-from wav2vec2_eval.errors import SuiteError
 from wav2vec2_eval.files import atomic
 
 
@@ -53,45 +52,6 @@ def test_an_error_of_the_system_names_the_file(tmp_path, error, named):
     with pytest.raises(OSError) as raised, atomic.new_file(tmp_path / "x.bin"):
         raise error
     assert raised.value.filename.endswith(named)
-
-
-def test_a_candidate_replaces_the_file_when_its_block_ends(tmp_path):
-    path = tmp_path / "models/m.onnx"
-    for content in ("old", "new"):
-        with atomic.candidate(path) as new:
-            assert new.suffix == ".onnx"
-            assert new != path
-            new.write_text(content)
-        assert path.read_text() == content
-        assert [child.name for child in path.parent.iterdir()] == ["m.onnx"]
-
-
-def test_a_failed_candidate_is_removed(tmp_path):
-    path = tmp_path / "m.onnx"
-    path.write_text("old")
-    with pytest.raises(KeyError), atomic.candidate(path) as new:
-        new.write_text("half")
-        raise KeyError
-    assert path.read_text() == "old"
-    assert [child.name for child in tmp_path.iterdir()] == ["m.onnx"]
-
-
-def test_a_folder_in_the_place_of_the_model_is_refused(tmp_path):
-    (tmp_path / "m.onnx").mkdir()
-    with pytest.raises(SuiteError, match="found a folder"), atomic.candidate(tmp_path / "m.onnx") as new:
-        new.touch()
-    assert [child.name for child in tmp_path.iterdir()] == ["m.onnx"]
-
-
-def test_two_runs_do_not_write_candidates_into_one_folder(tmp_path):
-    with atomic.candidate(tmp_path / "a.onnx") as new:
-        with (
-            pytest.raises(SuiteError, match="another run is writing into it"),
-            atomic.candidate(tmp_path / "b.onnx"),
-        ):
-            pass
-        new.write_text("a")
-    assert [child.name for child in tmp_path.iterdir()] == ["a.onnx"]
 
 
 def test_the_digest_covers_the_whole_content(tmp_path):

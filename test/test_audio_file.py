@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import io
+import os
 
 import numpy as np
 import pytest
@@ -47,6 +48,23 @@ def test_a_file_and_its_content_decode_to_the_samples_written(tmp_path):
         assert np.array_equal(waveform, samples / np.float32(32768))
 
 
+def encoded(kind, subtype):
+    buffer = io.BytesIO()
+    soundfile.write(buffer, noise(20_000), 16_000, format=kind, subtype=subtype)
+    return buffer.getvalue()
+
+
+def test_a_file_without_md5_is_decoded():
+    """Some encoders make none."""
+    content = flac()
+    assert len(decode(io.BytesIO(content[:26] + bytes(16) + content[42:]), "x")) == 20_000
+
+
+@pytest.mark.parametrize(("kind", "subtype"), [("FLAC", "PCM_24"), ("WAV", "PCM_16"), ("OGG", "VORBIS")])
+def test_other_formats_are_decoded(kind, subtype):
+    assert len(decode(io.BytesIO(encoded(kind, subtype)), "x")) == 20_000
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -54,20 +72,42 @@ def test_a_file_and_its_content_decode_to_the_samples_written(tmp_path):
         (flac(channels=2), "expected 16000 Hz mono, found 16000 Hz with 2 channels"),
         (b"", "cannot be decoded"),
         (b"RIFF nonsense", "cannot be decoded"),
+        (encoded("MP3", "MPEG_LAYER_III"), "cannot be decoded .expected FLAC, WAV or Ogg"),
+        (encoded("MP3", "MPEG_LAYER_III")[:2_000] + bytes(2_000), "cannot be decoded .expected FLAC, WAV or Ogg"),
         (flac()[:5_000], "cannot be decoded|expected 20000 samples"),
         (flac()[:-3], "cannot be decoded|expected 20000 samples"),
         (damaged(flac(), 5_000), "cannot be decoded"),
         (damaged(flac(), 20_000), "cannot be decoded"),
         (with_header_length(0), "its header says"),
         (with_header_length(2**36 - 1), "its header says"),
+        *((with_header_length(num_samples), "MD5 of its header") for num_samples in (1, 4_096, 19_999)),
+        (damaged(flac(), 30), "MD5 of its header"),
     ],
 )
-def test_unusable_audio_is_refused_with_its_name(tmp_path, content, message):
+def test_unusable_audio_is_refused_with_its_name(tmp_path, content, message, capfd):
     path = tmp_path / "x.flac"
     path.write_bytes(content)
     for source in (path, io.BytesIO(content)):
         with pytest.raises(SuiteError, match=f"^1-2-3: .*({message})"):
             decode(source, "1-2-3")
+    assert capfd.readouterr() == ("", "")  # the decoder of MP3 prints what it thinks of damaged files
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path: None, "cannot be read"),
+        (lambda path: path.mkdir(), "expected a regular file"),
+        (os.mkfifo, "expected a regular file"),
+        (lambda path: path.symlink_to("/dev/zero"), "expected a regular file"),
+        (lambda path: path.symlink_to("x.flac"), "cannot be read"),
+    ],
+)
+def test_what_is_no_file_is_refused_at_once(tmp_path, make, message):
+    """Opening a named pipe would wait for its writer."""
+    make(tmp_path / "x.flac")
+    with pytest.raises(SuiteError, match=f"^1-2-3: {message}"):
+        decode(tmp_path / "x.flac", "1-2-3")
 
 
 def test_a_file_cut_between_two_blocks_is_refused(tmp_path):

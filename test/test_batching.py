@@ -34,7 +34,12 @@ def utterance(length: int, rows: int = 1, fill: float = 1.0) -> list[np.ndarray]
 
 def test_a_masked_model_may_batch():
     assert batching.is_masked(MASKED)
-    batching.check_batch_size(99, MASKED)
+    batching.check_batch_size(1024, MASKED)
+
+
+def test_a_batch_has_an_upper_bound():
+    with pytest.raises(SuiteError, match="--batch_size=1025: expected at most 1024 utterances"):
+        batching.check_batch_size(1025, MASKED)
 
 
 @pytest.mark.parametrize("inputs", OTHERS.values(), ids=OTHERS)
@@ -119,3 +124,15 @@ def test_the_outputs_of_a_single_unpadded_utterance_stay_as_they_are():
     outputs = [np.ones(7), np.ones((2, 2))]
     (result,) = batching.split(outputs, batch, batching.stack(batch))
     assert all(one is other for one, other in zip(result, outputs, strict=True))
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (2, 3, 4), (4, 3, 4), (1, 3, 4), (3, 2, 4), (3, 4, 4), (3, 0, 4)])
+@pytest.mark.parametrize("position", [0, 1])
+def test_outputs_that_cannot_be_divided_among_the_utterances_are_refused(position, shape):
+    """Three rows of 1,200 samples have three rows of three frames; anything else would be cut wrongly."""
+    batch = [utterance(400), utterance(900), utterance(720)]
+    outputs = [np.ones((3, 3, 4), np.float32)] * 2
+    assert len(batching.split(outputs, batch, batching.stack(batch, 1_200))) == 3
+    outputs[position] = np.ones(shape, np.float32)
+    with pytest.raises(SuiteError, match=rf"output {position} of the model has shape .*, expected 3 rows of 3 frames"):
+        batching.split(outputs, batch, batching.stack(batch, 1_200))

@@ -6,8 +6,9 @@ from __future__ import annotations
 import sys
 
 import numpy as np
+import onnx
 import pytest
-from onnx import TensorProto
+from onnx import TensorProto, helper, numpy_helper
 
 from wav2vec2_eval.engines import choose
 from wav2vec2_eval.engines.base import TensorSpec
@@ -68,6 +69,121 @@ def test_a_cut_model_is_refused(chain, tmp_path, name):
     path.write_bytes(content[: len(content) // 2])
     with pytest.raises(SuiteError, match="cannot be loaded"):
         open_engine(path, num_threads=1, engine=name)
+
+
+def tensor(name: str, element: int = TensorProto.FLOAT, axes: tuple[str, ...] | None = ("a", "b")):
+    return helper.make_tensor_value_info(name, element, axes)
+
+
+NEG = helper.make_node("Neg", ["input"], ["output"])
+INPUT, OUTPUT = tensor("input"), tensor("output")
+TEXT = numpy_helper.from_array(np.array(["x"], object))
+OPTIONAL = helper.make_optional_type_proto(helper.make_tensor_type_proto(TensorProto.FLOAT, ("a", "b")))
+
+# Inputs, nodes besides NEG, and outputs of models that an engine's library may load, but whose results no file holds.
+ODD_MODELS = {
+    "no input": ([], [helper.make_node("Constant", [], ["input"], value_float=1.0)], [OUTPUT]),
+    "no output": ([INPUT], [], []),
+    "a scalar": (
+        [INPUT],
+        [helper.make_node("ReduceMean", ["input"], ["x"], keepdims=0)],
+        [OUTPUT, tensor("x", axes=())],
+    ),
+    "a scalar of unknown shape": (
+        [INPUT],
+        [helper.make_node("ReduceMean", ["input"], ["x"], keepdims=0)],
+        [OUTPUT, tensor("x", axes=None)],
+    ),
+    "a scalar alone": (
+        [INPUT],
+        [helper.make_node("ReduceMean", ["output"], ["x"], keepdims=0)],
+        [tensor("x", axes=())],
+    ),
+    "a scalar input": ([tensor("input", axes=())], [], [tensor("output", axes=())]),
+    "a text": (
+        [INPUT],
+        [helper.make_node("Constant", [], ["x"], value=TEXT)],
+        [OUTPUT, tensor("x", TensorProto.STRING, ("a",))],
+    ),
+    "a sequence": (
+        [INPUT],
+        [helper.make_node("SequenceConstruct", ["input"], ["x"])],
+        [OUTPUT, helper.make_tensor_sequence_value_info("x", TensorProto.FLOAT, None)],
+    ),
+    "an optional": (
+        [INPUT],
+        [helper.make_node("Optional", ["input"], ["x"])],
+        [OUTPUT, helper.make_value_info("x", OPTIONAL)],
+    ),
+    "bfloat16": (
+        [INPUT],
+        [helper.make_node("Cast", ["input"], ["x"], to=TensorProto.BFLOAT16)],
+        [OUTPUT, tensor("x", TensorProto.BFLOAT16)],
+    ),
+    "float8": (
+        [INPUT],
+        [helper.make_node("Cast", ["input"], ["x"], to=TensorProto.FLOAT8E5M2)],
+        [OUTPUT, tensor("x", TensorProto.FLOAT8E5M2)],
+    ),
+    "nothing": (
+        [INPUT],
+        [
+            helper.make_node("Constant", [], ["zero"], value_ints=[0]),
+            helper.make_node("Slice", ["input", "zero", "zero"], ["x"]),
+        ],
+        [OUTPUT, tensor("x")],
+    ),
+}
+
+
+@pytest.mark.parametrize("odd", ODD_MODELS)
+def test_a_model_whose_results_no_file_holds_is_refused_before_a_result(tmp_path, name, odd):
+    """In one line, when it is opened, or at the first utterance if only the computing shows it."""
+    inputs, nodes, outputs = ODD_MODELS[odd]
+    graph = helper.make_graph([*nodes, NEG] if odd != "a scalar alone" else [NEG, *nodes], odd, inputs, outputs)
+    path = tmp_path / "model.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9), path)
+    read = []
+
+    def utterances():
+        for number in range(2):
+            read.append(number)
+            yield [np.ones((1, 5), np.float32)]
+
+    with (
+        pytest.raises(SuiteError, match=r"change the model$|cannot be loaded") as refusal,
+        open_engine(path, num_threads=1, engine=name) as engine,
+    ):
+        next(engine.stream(utterances()))
+    assert len(read) <= 1
+    assert "\n" not in str(refusal.value)
+
+
+def test_metadata_are_read_as_they_were_written(tmp_path, name):
+    written = {"symbols": '["<pad>", "é", "\\u2028"]\n', "empty": "", "": "no key", "x" * 300: "<&>\t"}
+    path = write_two_input_model(tmp_path / "m.onnx")
+    with open_engine(path, num_threads=1, engine=name) as engine:
+        assert dict(engine.metadata) == {}
+    model = onnx.load(path)
+    helper.set_model_props(model, written)
+    onnx.save(model, path)
+    with open_engine(path, num_threads=1, engine=name) as engine:
+        assert dict(engine.metadata) == written
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_size": 1025}, "--batch_size=1025: expected at most 1024 utterances"),
+        ({"in_flight": 3}, "--in_flight=3: expected at most --num_threads=2"),
+        ({"in_flight": 999_999_999}, "--in_flight=999999999: expected at most --num_threads=2"),
+    ],
+)
+def test_options_have_upper_bounds(tmp_path, options, message):
+    pytest.importorskip("openvino")
+    path = write_two_input_model(tmp_path / "m.onnx")
+    with pytest.raises(SuiteError, match=message):
+        open_engine(path, num_threads=2, engine="openvino", **options)
 
 
 @pytest.mark.parametrize(

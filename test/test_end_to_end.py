@@ -9,7 +9,6 @@ import re
 import shutil
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import jiwer
@@ -212,12 +211,11 @@ def test_resume_infers_only_what_is_missing(copy):
     (folder / "infer_time.txt").unlink()
     (folder / "1.0.bin").write_bytes(before["1.0.bin"][:-4])  # cut short
     (folder / "3.0.bin").unlink()
-    (folder / "0.0.bin").write_bytes(bytes(len(before["0.0.bin"])))  # of the right size, so it is kept
+    (folder / "0.0.bin").write_bytes(bytes(len(before["0.0.bin"])))  # of the right size
     done = infer(copy, "--resume", results="./om_infer_res_clean")
-    assert "resumed: 3 of 5 results are kept" in done.stdout
+    assert "resumed: 2 of 5 results are kept" in done.stdout
     after = {path.name: path.read_bytes() for path in folder.glob("*.bin")}
-    assert not any(after.pop("0.0.bin"))
-    assert after == {name: content for name, content in before.items() if name != "0.0.bin"}
+    assert after == before
     assert parse_figures((folder / "infer_time.txt").read_text())["total infer num"] == 5
 
 
@@ -285,7 +283,7 @@ def test_preprocessed_again_with_other_content_is_not_resumed(copy, model_folder
     run_ok("preprocess.py", "--pre_data_save_path=./pre_data/clean", *options, cwd=copy)
     done = infer(copy, "--resume")
     assert done.returncode == 2
-    assert "made with data = " in done.stderr
+    assert "made with inputs_sha256 = " in done.stderr
 
 
 def test_workspace_leaves_out_the_first(copy):
@@ -404,27 +402,6 @@ def test_what_an_ascend_host_needs(chain, tmp_path):
     assert ROOT / "wav2vec2_eval/engines/onnxruntime_cpu.py" in own
     for path in own:
         ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 9))
-
-
-def test_local_paths_touch_neither_the_network_nor_home(speech, model_folder, tmp_path):
-    """Libraries that report their use would do both, as soon as they are imported."""
-    home, log = tmp_path / "home", tmp_path / "network.log"
-    home.mkdir()
-    environment = at_startup(tmp_path, "without_network.py", HF_HUB_OFFLINE="0", HOME=str(home), NETWORK_LOG=str(log))
-    model, data = f"--model_name_or_path={model_folder}", ("--which_dataset=clean", f"--dataset_path={speech}")
-    inference = ("pyacl_infer.py", MODEL, "--input_info_file_path=pre/bin_file.info", "--infer_res_save_path=res")
-    for name, *options in (
-        ("preprocess.py", "--pre_data_save_path=pre", "--num_workers=2", *data, model),
-        ("export_onnx.py", "--model_save_dir=models", model),
-        (*inference, "--engine=onnxruntime"),
-        *([(*inference, "--engine=openvino")] if find_spec("openvino") else []),
-        ("postprocess.py", "--bin_file_path=res", "--res_save_path=res/t.txt", "--which_dataset=clean", model),
-        ("pth_online_infer.py", "--pred_res_save_path=pth/t.txt", *data, model),
-    ):
-        done = run_script(name, *options, cwd=tmp_path, environment=environment)
-        assert (done.returncode, done.stderr) == (0, ""), name
-        assert not log.exists(), f"{name}: {log.read_text()}"
-        assert list(home.rglob("*")) == [], name
 
 
 def test_output_that_nobody_reads_to_the_end(chain, model_folder, tmp_path):

@@ -1,32 +1,56 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Proves what every engine has: the checks of dtypes and shapes, and a release that hides no earlier failure."""
+"""Proves what every engine has: the checks of models, data and outputs, and a release that hides no earlier failure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from wav2vec2_eval.engines.base import Arrays, Engine, Result, TensorSpec, check_precision, unusable
+from wav2vec2_eval.engines.base import (
+    Arrays,
+    Engine,
+    Port,
+    Result,
+    TensorSpec,
+    check_model,
+    check_precision,
+    failed,
+    unusable,
+)
 from wav2vec2_eval.errors import SuiteError
 
 FLOAT32 = np.dtype("float32")
 
 
 class TwoInputs(Engine):
-    """An engine whose model has the inputs `input` and `mask`; closing it raises `failure`, if there is one."""
+    """An engine whose model has the inputs `input` and `mask`.
+
+    Its outputs are `outputs`, for every utterance. Closing it raises `failure`, if there is one.
+    """
 
     inputs = (TensorSpec("input", FLOAT32, (1, None)), TensorSpec("mask", FLOAT32, (1, None)))
 
-    def __init__(self, gears: Sequence[tuple[int, ...]] | None = None, failure: Exception | None = None) -> None:
+    def __init__(
+        self,
+        gears: Sequence[tuple[int, ...]] | None = None,
+        failure: Exception | None = None,
+        outputs: Sequence[object] = (),
+    ) -> None:
         self.gears = gears
         self.failure = failure
+        self.outputs = outputs
         self.closed = 0
+        self.ended = False
 
-    def stream(self, utterances: Iterable[Arrays]) -> Iterator[Result]:
-        raise NotImplementedError
+    def _infer(self, utterances: Iterable[Arrays]) -> Generator[Result, None, None]:
+        try:
+            for _ in utterances:
+                yield Result(list(self.outputs), pure_ns=1)  # type: ignore[arg-type]
+        finally:
+            self.ended = True
 
     def close(self) -> None:
         self.closed += 1
@@ -42,14 +66,22 @@ def test_check_inputs_accepts():
     engine = TwoInputs()
     for names in (["float32", "float32"], ["float16", "float64"]):
         engine.check_dtypes(dtypes(*names))
-    engine.check_shapes({"0": [(1, 5), (1, 5)]})
-    TwoInputs([(1, 4, 1, 4), (1, 5, 1, 5)]).check_shapes({"0": [(1, 5), (1, 5)]})
+    engine.check_shapes([("0", [(1, 5), (1, 5)])])
+    TwoInputs([(1, 4, 1, 4), (1, 5, 1, 5)]).check_shapes([("0", [(1, 5), (1, 5)])])
+
+
+def test_check_shapes_reads_one_utterance_after_the_other():
+    """There may be hundreds of thousands. It stops at the first that does not fit."""
+    utterances = iter([("0", [(1, 5), (1, 5)]), ("1", [(1, 5)]), ("2", [(1, 5), (1, 5)])])
+    with pytest.raises(SuiteError, match="utterance 1: "):
+        TwoInputs().check_shapes(utterances)
+    assert [key for key, _ in utterances] == ["2"]
 
 
 def test_check_inputs_refuses_what_is_no_gear():
     engine = TwoInputs([(1, 10, 1, 10), (1, 20, 1, 20)])
     with pytest.raises(SuiteError, match=r"utterance b: 15 samples are no gear of the model; .* --gears=10,20"):
-        engine.check_shapes({"a": [(1, 10), (1, 10)], "b": [(1, 15), (1, 15)]})
+        engine.check_shapes([("a", [(1, 10), (1, 10)]), ("b", [(1, 15), (1, 15)])])
 
 
 @pytest.mark.parametrize(
@@ -67,19 +99,110 @@ def test_check_inputs_refuses(names, shapes, message):
     engine = TwoInputs()
     with pytest.raises(SuiteError, match=message):
         engine.check_dtypes(dtypes(*names))
-        engine.check_shapes({"0": shapes})
+        engine.check_shapes([("0", shapes)])
 
 
-@pytest.mark.parametrize("names", [["float32"], ["float32"] * 3, ["int32", "float32"], ["float32", "bool"], []])
-def test_check_dtypes_refuses(names):
-    with pytest.raises(SuiteError, match="give one dtype for each, in this order"):
-        TwoInputs().check_dtypes(dtypes(*names))
+BOTH_OR_NEITHER = "give --attention_mask to both preprocess.py and export_onnx.py, or to neither"
+
+
+@pytest.mark.parametrize(
+    ("inputs", "names", "advice"),
+    [
+        ("float32,float32", "float32", f"expected --input_dtypes=float32,float32 .*; {BOTH_OR_NEITHER}"),
+        ("float32,float32", "float32,float32,float32", BOTH_OR_NEITHER),
+        ("float32,float32", "", BOTH_OR_NEITHER),
+        ("float32", "float32,float32", f"expected --input_dtypes=float32 .*; {BOTH_OR_NEITHER}"),
+        ("float32", "int32", "expected --input_dtypes=float32$"),
+        ("float32,float32", "float32,bool", "expected --input_dtypes=float32,float32$"),
+        # Another exporter's mask. Telling the user to give int64 would only move the error to the size of the files.
+        ("float32,int64", "float32", r"floats are not converted .*: export the model with export_onnx\.py"),
+        ("float32,int64", "float32,float32", r"floats are not converted .*: export the model with export_onnx\.py"),
+        ("float32,bool", "float32,float16", r"floats are not converted .*: export the model with export_onnx\.py"),
+    ],
+)
+def test_check_dtypes_refuses_and_says_what_to_do(inputs, names, advice):
+    engine = TwoInputs()
+    engine.inputs = [TensorSpec("x", dtype, (1, None)) for dtype in dtypes(*inputs.split(","))]
+    with pytest.raises(SuiteError, match=f"^--input_dtypes={names}: the model's inputs are x .*{advice}"):
+        engine.check_dtypes(dtypes(*filter(None, names.split(","))))
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_check_shapes_says_what_to_do_if_only_data_or_model_have_a_mask(count):
+    with pytest.raises(SuiteError, match=f"expected 2 inputs .*, found {count} manifest lines; {BOTH_OR_NEITHER}"):
+        TwoInputs().check_shapes([("0", [(1, 5)] * count)])
 
 
 @pytest.mark.parametrize("shapes", [[], [(1, 5)], [(1, 5)] * 3, [(2, 5), (1, 5)], [(1, 5), (1, 5, 1)]])
 def test_check_shapes_refuses_and_names_the_utterance(shapes):
     with pytest.raises(SuiteError, match="utterance bad: "):
-        TwoInputs().check_shapes({"good": [(1, 5), (1, 5)], "bad": shapes})
+        TwoInputs().check_shapes([("good", [(1, 5), (1, 5)]), ("bad", shapes)])
+
+
+INPUT, OUTPUT = Port("input", "float32", (1, None)), Port("output", "float16", (1, None, 32))
+
+
+def test_check_model_accepts():
+    unknown_rank = Port("other", "int64", None)
+    specs, output_dtypes = check_model(Path("m.onnx"), iter([INPUT]), iter([OUTPUT, unknown_rank]))
+    assert specs == [TensorSpec("input", FLOAT32, (1, None))]
+    assert output_dtypes == dtypes("float16", "int64")
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "message"),
+    [
+        ([], [OUTPUT], r"cannot be loaded \(it has 0 inputs and 1 outputs\)"),
+        ([INPUT], [], r"cannot be loaded \(it has 1 inputs and 0 outputs\)"),
+        ([INPUT._replace(element="string")], [OUTPUT], "model input input: expected a tensor of .*, found string;"),
+        ([INPUT], [OUTPUT, OUTPUT._replace(element="seq(float)")], r"model output output: .*, found seq\(float\);"),
+        ([INPUT], [OUTPUT._replace(element="bfloat16")], "model output output: .*, found bfloat16;"),
+        ([INPUT._replace(shape=())], [OUTPUT], "model input input: .*, found float32 without axes;"),
+        ([INPUT._replace(shape=None)], [OUTPUT], "model input input: .*, found float32 without axes;"),
+        ([INPUT], [OUTPUT._replace(shape=())], "model output output: .*, found float16 without axes;"),
+    ],
+)
+def test_check_model_refuses(inputs, outputs, message):
+    with pytest.raises(SuiteError, match=f"m.onnx: {message}"):
+        check_model(Path("m.onnx"), inputs, outputs)
+
+
+def test_outputs_are_handed_over_as_they_are():
+    outputs = [np.ones((1, 2, 3), np.float16), np.ones(1, bool)]
+    engine = TwoInputs(outputs=outputs)
+    for result in engine.stream([[], []]):
+        assert all(one is other for one, other in zip(result.outputs, outputs, strict=True))
+    assert engine.ended
+
+
+@pytest.mark.parametrize(
+    ("output", "found"),
+    [
+        ([np.ones(2)], "a list"),
+        ("text", "a str"),
+        (None, "a NoneType"),
+        (np.float32(1), "a float32"),
+        (np.array(1, np.float32), r"float32 \(\)"),
+        (np.array(["text"], object), r"object \(1\)"),
+        (np.array(["text"]), r"str128 \(1\)"),
+        (np.array([b"t"]), r"bytes8 \(1\)"),
+        (np.ones((1, 2), np.complex64), r"complex64 \(1,2\)"),
+        (np.ones((1, 0, 32), np.float32), r"float32 \(1,0,32\)"),
+    ],
+)
+def test_an_output_that_no_file_can_hold_is_refused_at_the_first_utterance(output, found):
+    engine = TwoInputs(outputs=[np.ones((1, 2), np.float32), output])
+    with pytest.raises(SuiteError, match=f"model output 1: expected a tensor of .*, found {found}; change the model"):
+        next(engine.stream([[], []]))
+    assert engine.ended
+
+
+def test_closing_a_stream_ends_the_engines_work():
+    engine = TwoInputs(outputs=[np.ones(1)])
+    stream = engine.stream([[], []])
+    next(stream)
+    stream.close()
+    assert engine.ended
 
 
 def test_an_engine_is_closed_once_on_leaving():
@@ -122,3 +245,22 @@ def test_a_librarys_error_becomes_one_line():
     assert str(error).startswith("m.onnx: cannot be loaded (first line xxx")
     assert str(error).endswith("x); export it again with export_onnx.py")
     assert len(str(error)) < 300
+    error = failed("Engine", [np.ones((1, 2)), np.ones(3)], RuntimeError("first line\nsecond"))
+    assert str(error) == "Engine failed on inputs of shape (1, 2), (3,): first line second"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("std::bad_alloc"),
+        RuntimeError("/a/long/path/bfc_arena.cc:360 void* BFCArena::AllocateRawInternal Failed to allocate memory"),
+        RuntimeError("pthread_create failed, error code: 11"),
+        RuntimeError("plugin.cpp:54: Resource temporarily unavailable"),
+    ],
+)
+def test_a_lack_of_memory_is_not_the_models_fault(error):
+    assert str(unusable(Path("m.onnx"), error)) == (
+        "m.onnx: not enough memory to load it; free some, or see --num_threads"
+    )
+    assert str(failed("Engine", [np.ones(3)], error)) == "Engine failed on inputs of shape (3,): not enough memory"

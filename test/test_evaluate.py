@@ -127,10 +127,13 @@ def host(tmp_path) -> Host:
         (["--limit="], "--limit: expected a whole number, 1 to 999999999, found ''"),
         (["--limit", "0"], "--limit: expected a whole number, 1 to 999999999, found '0'"),
         (["--limit", "-5"], "--limit: expected a whole number, 1 to 999999999, found '-5'"),
-        (["--device_id=x"], "--device_id: expected a whole number, 0 to 999999999, found 'x'"),
+        (["--device_id=x"], "--device_id: expected a whole number, 0 to 1023, found 'x'"),
         (["--which_dataset=dirty"], "--which_dataset: invalid choice: 'dirty'"),
         (["--engine", "tensorrt"], "--engine: invalid choice: 'tensorrt'"),
         (["--precision=f16"], "--precision: invalid choice: 'f16'"),
+        (["--dataset_path="], "--dataset_path: expected a path of printable UTF-8 characters, found ''"),
+        (["--gears=pre\udcd6"], "--gears: expected a path of printable UTF-8 characters, found 'pre\\udcd6'"),
+        (["--max_wer=nan"], "--max_wer: expected a number like 0.04, found 'nan'"),
         (["--max_wer=4%"], "--max_wer: expected a number like 0.04, found '4%'"),
         (["--max_wer=.5"], "--max_wer: expected a number like 0.04, found '.5'"),
         (["--engine=onnxruntime", "--precision=bf16"], "--precision=bf16: onnxruntime computes in float32"),
@@ -233,8 +236,36 @@ def test_every_option_in_both_spellings(host, words):
             "--res_save_path=./om_infer_res_other/transcriptions.txt",
             *selection,
         ],
-        "wav2vec2_eval.report": ["--suite=./om_infer_res_other", "--output=./eval_res/other", "--max_wer=0.10"],
+        "wav2vec2_eval.report": ["--suite=./om_infer_res_other", "--output=./eval_res/other", "--max_wer=0.1"],
     }
+
+
+def test_the_home_folder_is_expanded(host, tmp_path):
+    """The shell leaves the ~ of --option=~/folder."""
+    (tmp_path / "gears.txt").touch()
+    options = ["--dataset_path=~/data", "--model_name_or_path=~/model", "--gears=~/gears.txt"]
+    assert host.run(*options, HOME=str(tmp_path)).returncode == 0
+    assert host.calls()["preprocess.py"][1:] == [
+        f"--gears={tmp_path}/gears.txt",
+        "--which_dataset=clean",
+        f"--dataset_path={tmp_path}/data",
+        f"--model_name_or_path={tmp_path}/model",
+    ]
+
+
+def test_cann_may_have_a_python_of_its_own(host, tmp_path):
+    """The one that the user had before CANN's environment was loaded runs the scripts."""
+    cann = tmp_path / "cann"
+    (cann / "bin").mkdir(parents=True)
+    (cann / "bin/python3").write_text("#!/bin/sh\necho CANN has no packages >&2\nexit 1\n")
+    (cann / "bin/atc").write_text("#!/bin/sh\n")
+    for tool in (cann / "bin").iterdir():
+        tool.chmod(0o755)
+    (cann / "set_env.sh").write_text(f"export PATH={cann}/bin:$PATH\n")
+    host.python.rename(host.bin / "python3")
+    done = host.run(ASCEND_TOOLKIT_HOME=str(cann), PATH=f"{host.bin}:/usr/bin:/bin", PYTHON="python3")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"Python: {host.bin}/python3" in done.stdout
 
 
 @pytest.mark.parametrize(

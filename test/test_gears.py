@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from itertools import combinations
 from pathlib import Path
 
@@ -57,10 +58,57 @@ def test_the_command_writes_or_prints_the_gears(chain, tmp_path, capsys):
     assert capsys.readouterr().out.endswith("\n33361\n")
 
 
-@pytest.mark.parametrize("content", [None, "", "abc\n", "399\n", "500\n-1\n", "1.5\n", f"{10**20}\n", "9" * 5000])
+@pytest.mark.parametrize(
+    "content",
+    [None, "", "abc\n", "399\n", "500\n-1\n", "1.5\n", f"{10**20}\n", f"{2**62}\n", "9" * 5000, "0\tid\t399\tTEXT\n"],
+)
 def test_read_lengths_refuses(tmp_path, content):
     path = tmp_path / "lengths.txt"
     if content is not None:
         path.write_text(content)
-    with pytest.raises(SuiteError, match=r"lengths\.txt"):
+    with pytest.raises(SuiteError, match=r"lengths\.txt") as error:
         gears.read_lengths(path)
+    assert len(str(error.value)) < 300 + len(str(path))
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "large"])
+def test_read_lengths_reads_no_file_without_end(tmp_path, kind):
+    path = tmp_path / "lengths.txt"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path = Path("/dev/zero")
+    else:
+        with path.open("wb") as file:
+            file.truncate(10 << 30)  # a hole, which takes no place
+    with pytest.raises(SuiteError, match="expected lengths"):
+        gears.read_lengths(path)
+
+
+def not_ours(path):
+    path.write_text("my notes\n")
+
+
+def longer(path):
+    path.write_text("10000\n33361\n40000\n")
+
+
+def a_link_to_nothing(path):
+    path.symlink_to("nothing")
+
+
+@pytest.mark.parametrize("make", [not_ours, longer, a_link_to_nothing, Path.mkdir, os.mkfifo])
+def test_no_file_is_replaced(chain, tmp_path, make):
+    path = tmp_path / "gears.txt"
+    make(path)
+    before = path.read_text() if path.is_file() else None
+    with pytest.raises(SuiteError, match=r"gears\.txt: expected a name for a new file"):
+        gears.main([f"--lengths={chain / 'pre_data/clean/utterances.tsv'}", "--count=2", f"--output={path}"])
+    assert (path.read_text() if path.is_file() else None) == before
+    assert [each.name for each in tmp_path.iterdir()] == ["gears.txt"]
+
+
+def test_the_same_gears_may_be_written_again(chain, tmp_path):
+    for _ in range(2):
+        gears.main([f"--lengths={chain / 'pre_data/clean/utterances.tsv'}", "--count=2", f"--output={tmp_path / 'g'}"])
+    assert (tmp_path / "g").read_text() == "10000\n33361\n"

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 
 import numpy as np
@@ -11,9 +12,12 @@ import onnxruntime
 import pytest
 import torch
 from onnx import TensorProto, helper
+from onnx.external_data_helper import set_external_data
 
+from wav2vec2_eval.engines.model_file import external_files
 from wav2vec2_eval.errors import SuiteError
 from wav2vec2_eval.export import graph
+from wav2vec2_eval.files.names import MODEL_RECORD_KEY
 from wav2vec2_eval.sources.pytorch_model import load_model
 
 from conftest import noise
@@ -40,6 +44,7 @@ def test_exported_graph(chain):
     assert not {tensor.name for tensor in model.graph.initializer} - used
     assert not any("parametrizations" in tensor.name for tensor in model.graph.initializer)
     assert [path.name for path in (chain / "models").iterdir()] == ["wav2vec2-base-960h.onnx"]
+    assert set(metadata_of(chain / "models/wav2vec2-base-960h.onnx")) == {MODEL_RECORD_KEY}
 
 
 def test_exported_masked_graph(masked_export, chain):
@@ -65,8 +70,7 @@ def test_folding_the_weight_norm_changes_no_answer(model_folder):
     assert not any("parametrizations" in name for name, _ in model.named_parameters())
 
 
-@pytest.fixture
-def with_no_ops(tmp_path):
+def with_no_ops() -> onnx.ModelProto:
     """A model of Identity, Cast to the same type, and Cast to another type and back, one after the other."""
     value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n"]) for name in ("input", "output")]
     nodes = [
@@ -78,24 +82,95 @@ def with_no_ops(tmp_path):
         helper.make_node("Cast", ["e"], ["f"], to=TensorProto.FLOAT),
         helper.make_node("Identity", ["f"], ["output"]),
     ]
-    model = helper.make_model(
+    return helper.make_model(
         helper.make_graph(nodes, "no-ops", value[:1], value[1:]),
         opset_imports=[helper.make_opsetid("", 11)],
         ir_version=6,
     )
-    onnx.save(model, tmp_path / "model.onnx")
-    return tmp_path / "model.onnx"
 
 
-def test_no_ops_are_removed_and_the_answer_stays(with_no_ops):
+def test_no_ops_are_removed_and_the_answer_stays():
+    def infer(model):
+        return onnxruntime.InferenceSession(model.SerializeToString()).run(None, numbers)[0].tolist()
+
     numbers = {"input": np.array([1.5, -2.5, 3.0], np.float32)}
-    expected = onnxruntime.InferenceSession(with_no_ops).run(None, numbers)[0]
-    graph.remove_no_ops(with_no_ops)
-    model = onnx.load(with_no_ops)
+    model = with_no_ops()
+    graph.remove_no_ops(model)
     onnx.checker.check_model(model, full_check=True)
     # The last Identity stays, because it makes the graph's output.
     assert [node.op_type for node in model.graph.node] == ["Neg", "Cast", "Cast", "Identity"]
-    assert onnxruntime.InferenceSession(with_no_ops).run(None, numbers)[0].tolist() == expected.tolist()
+    assert not model.graph.value_info
+    assert infer(model) == infer(with_no_ops())
+
+
+@pytest.fixture
+def model(model_folder):
+    """The model as export_onnx.py traces it."""
+    model = load_model(str(model_folder), attention="eager")
+    graph.fold_weight_norm(model)
+    return model
+
+
+@pytest.fixture
+def above_2_gb(monkeypatch):
+    """Let PyTorch write every weight into a file of its own, beside the model, as it does above 2 GB."""
+    trace = graph.trace
+
+    def trace_as_above_2_gb(module, names, path):
+        trace(module, names, path)
+        model = onnx.load(path)
+        for number, tensor in enumerate(model.graph.initializer):
+            set_external_data(tensor, f"onnx__MatMul_{number}")
+        onnx.save(model, path)
+
+    monkeypatch.setattr(graph, "trace", trace_as_above_2_gb)
+
+
+METADATA = {"model_record": '{"symbols": ["<pad>", "é"]}\n', "other": ""}
+
+
+def metadata_of(path):
+    return {entry.key: entry.value for entry in onnx.load(path, load_external_data=False).metadata_props}
+
+
+@pytest.mark.parametrize("attention_mask", [False, True])
+def test_above_2_gb_the_weights_are_in_one_more_file(model, tmp_path, request, attention_mask):
+    """The graph and its answer are those of a smaller model."""
+    (tmp_path / "small").mkdir()
+    (tmp_path / "big").mkdir()
+    small, big = tmp_path / "small/m.onnx", tmp_path / "big/m.onnx"
+    graph.write_graph(model, small, attention_mask, METADATA)
+    request.getfixturevalue("above_2_gb")
+    graph.write_graph(model, big, attention_mask, METADATA)
+    assert [path.name for path in small.parent.iterdir()] == ["m.onnx"]
+    (weights,) = external_files(big)
+    assert sorted(path.name for path in big.parent.iterdir()) == [weights, "m.onnx"]
+    assert re.fullmatch(r"m-[0-9a-f]{16}\.data", weights)
+    assert (big.parent / weights).stat().st_mode == big.stat().st_mode
+    assert max(len(tensor.raw_data) for tensor in onnx.load(big, load_external_data=False).graph.initializer) < 1024
+    assert list(onnx.load(big).graph.node) == list(onnx.load(small).graph.node)
+    assert metadata_of(big) == metadata_of(small) == METADATA
+    inputs = {name: noise(9_000)[None].astype(np.float32) for name in graph.input_names(attention_mask)}
+    one, other = (onnxruntime.InferenceSession(path).run(None, inputs)[0] for path in (small, big))
+    assert one.tobytes() == other.tobytes()
+
+
+def test_the_name_of_the_weights_follows_from_the_model(model, tmp_path, above_2_gb):
+    """The same model gets the same name again, other weights get another."""
+    names = []
+    for change in (0, 0, 1e-3):
+        model.lm_head.bias.add_(change)
+        folder = tmp_path / str(len(names))
+        folder.mkdir()
+        graph.write_graph(model, folder / "m.onnx", attention_mask=False)
+        names += external_files(folder / "m.onnx")
+    assert names[0] == names[1] != names[2]
+
+
+@pytest.mark.parametrize("metadata", [{}, METADATA])
+def test_metadata_are_written(model, tmp_path, metadata):
+    graph.write_graph(model, tmp_path / "m.onnx", False, metadata)
+    assert metadata_of(tmp_path / "m.onnx") == metadata
 
 
 @pytest.fixture

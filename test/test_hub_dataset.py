@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Proves that the hub's parquet files give the utterances of a LibriSpeech tree, and that only one split is read."""
+"""Proves that the hub's data set has the utterances of a LibriSpeech tree, and that only one split is downloaded."""
 
 from __future__ import annotations
 
 import pickle
-import shutil
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from wav2vec2_eval.errors import SuiteError
 from wav2vec2_eval.sources.choose import open_dataset
@@ -16,18 +17,19 @@ from wav2vec2_eval.sources.splits import SPLITS
 from conftest import ORDER, SPEECH, make_tree
 
 
-def write_hub_copy(root, speech, config="clean", split="test"):
-    """Write a local copy of the hub's data set, with its schema and layout; returns `root`.
+@pytest.fixture(autouse=True)
+def hub_cache(tmp_path, monkeypatch):
+    """The datasets library writes its cache into the test's folder."""
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
 
-    The copy's other split cannot be read, so code that reads more than the split it needs fails.
-    """
-    import pyarrow
-    import pyarrow.parquet
 
+def rows_of(tree):
+    """The rows of the hub's data set, with its columns."""
     rows = []
     for utterance_id in ORDER:
         speaker, chapter, _ = utterance_id.split("-")
-        path = speech / "test-clean" / speaker / chapter / f"{utterance_id}.flac"
+        path = tree / "test-clean" / speaker / chapter / f"{utterance_id}.flac"
         rows.append(
             {
                 "file": path.name,
@@ -38,11 +40,20 @@ def write_hub_copy(root, speech, config="clean", split="test"):
                 "id": utterance_id,
             }
         )
+    return rows
+
+
+def open_hub(root, rows, limit=None, config="clean", split="test"):
+    """Write a folder in the hub's layout and open it.
+
+    It stands for the hub id: both have the README that names configurations and splits. The other split cannot be
+    read, so code that reads more than the split it needs fails.
+    """
     folder = root / config / split
     folder.mkdir(parents=True)
     for shard in range(2):
         table = pyarrow.Table.from_pylist(rows[shard * 3 : shard * 3 + 3])
-        pyarrow.parquet.write_table(table, folder / f"{shard:04d}.parquet")
+        parquet.write_table(table, folder / f"{shard:04d}.parquet")
     (root / config / "train.100").mkdir()
     (root / config / "train.100/0000.parquet").write_text("not to be read")
     (root / "README.md").write_text(
@@ -57,93 +68,71 @@ def write_hub_copy(root, speech, config="clean", split="test"):
         "  - name: speaker_id\n    dtype: int64\n  - name: chapter_id\n    dtype: int64\n"
         "  - name: id\n    dtype: string\n---\n"
     )
-    return root
+    return HubDataset(str(root), SPLITS["clean"], limit)
 
 
-@pytest.fixture
-def hub_cache(tmp_path, monkeypatch):
-    """The datasets library writes its cache into the test's folder."""
-    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
-
-
-@pytest.fixture
-def hub_copy(tmp_path, speech, hub_cache):
-    return write_hub_copy(tmp_path / "librispeech_asr", speech)
-
-
-def test_hub_and_tree_are_the_same(hub_copy, speech):
-    tree, hub = open_dataset("clean", str(speech)), open_dataset("clean", str(hub_copy))
-    assert list(hub.ids) == tree.ids
-    assert list(hub.texts) == tree.texts
-    for index in range(len(tree.ids)):
+def test_hub_and_tree_are_the_same(tmp_path, speech):
+    tree, hub = open_dataset("clean", str(speech)), open_hub(tmp_path / "hub", rows_of(speech))
+    assert list(hub.ids) == list(tree.ids)
+    assert list(hub.texts) == list(tree.texts)
+    for index in range(len(tree)):
         assert hub.waveform(index).tobytes() == tree.waveform(index).tobytes()
 
 
-def test_the_hub_gives_the_files_of_one_split(hub_copy):
-    """A local folder stands for the hub id: both have the README that names configurations and splits."""
-    dataset = HubDataset(str(hub_copy), SPLITS["clean"], files=None)
-    assert list(dataset.ids) == ORDER
-
-
-@pytest.mark.parametrize(
-    ("layout", "found"),
-    [
-        ("clean/test/0000.parquet", True),
-        ("clean/test-00000-of-00001.parquet", True),
-        ("data/clean/test/0000.parquet", True),
-        ("clean/train.100/0000.parquet", False),
-        ("other/test/0000.parquet", False),
-        ("0000.parquet", False),
-    ],
-)
-def test_which_files_of_a_local_copy_are_read(hub_copy, tmp_path, layout, found):
-    path = tmp_path / "copy" / layout
-    path.parent.mkdir(parents=True)
-    shutil.copy(hub_copy / "clean/test/0000.parquet", path)
-    if found:
-        assert list(open_dataset("clean", str(tmp_path / "copy")).ids) == ORDER[:3]
-    else:
-        with pytest.raises(
-            SuiteError, match=r"or the hub's parquet files as in clean/test/0000\.parquet, found neither"
-        ):
-            open_dataset("clean", str(tmp_path / "copy"))
-
-
-def test_a_hub_failure_names_id_endpoint_and_remedy(monkeypatch, tmp_path):
-    monkeypatch.setenv("HF_ENDPOINT", "https://mirror.example")
-    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path)
-    with pytest.raises(SuiteError) as error:
-        open_dataset("other")
-    for part in ("openslr/librispeech_asr (other, test)", "https://mirror.example", "--dataset_path"):
-        assert part in str(error.value)
-
-
 @pytest.mark.parametrize("limit", [1, 3, 99])
-def test_a_limit_cuts_the_hubs_data_set(hub_copy, limit):
-    dataset = open_dataset("clean", str(hub_copy), limit)
+def test_a_limit_cuts_the_hubs_data_set(tmp_path, speech, limit):
+    dataset = open_hub(tmp_path / "hub", rows_of(speech), limit)
     assert list(dataset.ids) == ORDER[:limit]
     assert len(dataset) == len(dataset.texts) == len(ORDER[:limit])
 
 
-def test_the_hubs_data_set_can_be_sent_to_worker_processes(hub_copy):
-    dataset = open_dataset("clean", str(hub_copy))
+def test_the_hubs_data_set_can_be_sent_to_worker_processes(tmp_path, speech):
+    dataset = open_hub(tmp_path / "hub", rows_of(speech))
     copy = pickle.loads(pickle.dumps(dataset))
     assert copy.waveform(2).tobytes() == dataset.waveform(2).tobytes()
+    assert (copy.ids[2], copy.texts[2]) == (dataset.ids[2], dataset.texts[2])
 
 
-def test_broken_audio_is_refused_with_its_id(tmp_path, hub_cache):
+def test_broken_audio_is_refused_with_its_id(tmp_path):
     """Only the broken utterance is refused: audio is decoded when it is asked for."""
     tree = make_tree(tmp_path / "tree")
     (tree / "test-clean/61/70968/61-70968-0010.flac").write_bytes(b"RIFF nonsense")
-    dataset = open_dataset("clean", str(write_hub_copy(tmp_path / "copy", tree)))
+    dataset = open_hub(tmp_path / "hub", rows_of(tree))
     assert len(dataset.waveform(ORDER.index("61-70968-0009"))) == SPEECH["61-70968-0009"][0]
     with pytest.raises(SuiteError, match=r"^61-70968-0010: cannot be decoded"):
         dataset.waveform(ORDER.index("61-70968-0010"))
 
 
-def test_a_broken_copy_of_the_hubs_files_is_not_reported_as_a_hub_failure(tmp_path):
-    (tmp_path / "clean/test").mkdir(parents=True)
-    (tmp_path / "clean/test/0.parquet").write_text("x")
-    with pytest.raises(SuiteError, match="cannot be read as a copy of the hub's data set"):
-        open_dataset("clean", str(tmp_path))
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("text", None, f"expected a text .* for utterance {ORDER[1]}, found None"),
+        ("id", None, "expected an utterance id .* found None"),
+        ("id", "a\nb", r"expected an utterance id .* found 'a\\nb'"),
+        ("id", ORDER[0], f"utterance {ORDER[0]} is there twice"),
+        ("audio", None, f"{ORDER[1]}: expected audio as bytes or a path, found neither"),
+        ("audio", {"bytes": None, "path": None}, f"{ORDER[1]}: expected audio as bytes or a path, found neither"),
+    ],
+)
+def test_unusable_rows_are_refused(tmp_path, speech, column, value, message):
+    rows = rows_of(speech)
+    rows[1][column] = value
+    with pytest.raises(SuiteError, match=message):
+        open_hub(tmp_path / "hub", rows).waveform(1)
+
+
+@pytest.mark.parametrize("column", ["text", "id", "audio"])
+def test_missing_columns_are_refused_in_one_line(tmp_path, speech, column, capfd):
+    rows = [{name: value for name, value in row.items() if name != column} for row in rows_of(speech)]
+    with pytest.raises(SuiteError, match=r"hub \(clean, test\): ") as error:
+        open_hub(tmp_path / "hub", rows)
+    assert len(str(error.value).splitlines()) == 1
+    assert capfd.readouterr().err == ""
+
+
+def test_a_hub_failure_names_id_endpoint_and_remedy(monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "https://mirror.example")
+    with pytest.raises(SuiteError) as error:
+        open_dataset("other")
+    for part in ("openslr/librispeech_asr (other, test)", "https://mirror.example", "--dataset_path"):
+        assert part in str(error.value)

@@ -9,10 +9,12 @@ import sys
 import onnx
 import pytest
 
+from wav2vec2_eval.engines.model_file import read_metadata
 from wav2vec2_eval.errors import SuiteError
 from wav2vec2_eval.export import int8
-from wav2vec2_eval.files.names import PRECISION_KEY
+from wav2vec2_eval.files.names import MODEL_RECORD_KEY, PRECISION_KEY
 from wav2vec2_eval.sources.model_folder import symbols
+from wav2vec2_eval.sources.pytorch_model import load_model
 from wav2vec2_eval.speech.latency import parse_figures
 
 from conftest import DEMO, DEMO_DATA, DEMO_MODEL, run_ok, run_script
@@ -162,6 +164,17 @@ def test_where_nncf_is_not_installed(exported, tmp_path, monkeypatch):
         int8.quantize(exported / "models/wav2vec2-base-960h.onnx", tmp_path / "x.onnx", [])
 
 
-def test_metadata_names_the_precision(exported):
-    properties = {entry.key: entry.value for entry in onnx.load(exported / "models" / INT8).metadata_props}
-    assert properties[PRECISION_KEY] == "int8"
+def test_metadata_are_those_of_the_float_model_and_the_precision(exported):
+    of_float = read_metadata(exported / "models/wav2vec2-base-960h.onnx")
+    assert MODEL_RECORD_KEY in of_float
+    assert read_metadata(exported / "models" / INT8) == {**of_float, PRECISION_KEY: "int8"}
+
+
+def test_a_model_that_is_too_large_to_be_quantized_is_refused_before_the_export(model_folder, monkeypatch):
+    model = load_model(str(model_folder))
+    int8.check_size(model, "name")
+    monkeypatch.setattr(int8, "MOST_BYTES", sum(weight.nbytes for weight in model.parameters()) - 1)
+    with pytest.raises(
+        SuiteError, match=r"--quantize: name has .* GB of weights, expected at most .*; export it without"
+    ):
+        int8.check_size(model, "name")

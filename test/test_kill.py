@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from wav2vec2_eval.errors import SuiteError
-from wav2vec2_eval.files import data_folder, folder as folder_module
+from wav2vec2_eval.files import data_folder
+from wav2vec2_eval.files import folder as folder_module
 from wav2vec2_eval.files.folder import output_folder
 from wav2vec2_eval.files.names import LOCK_NAME, MANIFEST_NAME
 

@@ -167,6 +167,7 @@ def test_masks_belong_to_the_folder(speech, model_folder, tmp_path):
     run_ok("preprocess.py", "--pre_data_save_path=./pre", "--attention_mask", *data, cwd=tmp_path)
     run_ok("preprocess.py", "--pre_data_save_path=./pre", *data, cwd=tmp_path)
     assert not list((tmp_path / "pre").glob("*.mask.bin"))
-    (tmp_path / "pre/0.mask.bin").touch()
+    (tmp_path / "pre/0.mask.bin").touch()  # now it is the user's
     done = run_script("preprocess.py", "--pre_data_save_path=./pre", *data, cwd=tmp_path)
-    assert done.returncode == 0  # an earlier run that was killed may have left this name
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "holds files that preprocess.py did not write (0.mask.bin)" in done.stderr

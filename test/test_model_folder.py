@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+from typing import Any
 
 import numpy as np
 import pytest
@@ -69,9 +71,6 @@ def test_another_vocabulary_size_is_refused(folder, vocab_size):
     [
         ("special_tokens_map.json", {"pad_token": "[PAD]"}, "its two tokenizer files disagree about pad_token"),
         ("tokenizer_config.json", {"pad_token": None}, "disagree about pad_token"),
-        ("tokenizer_config.json", {"added_tokens_decoder": [1]}, "expected the vocabulary and tokenizer files"),
-        ("config.json", {"vocab_size": "32"}, "expected the vocabulary and tokenizer files"),
-        ("vocab.json", {"eng": {"A": 0}}, "expected the vocabulary and tokenizer files"),
     ],
 )
 def test_tokenizer_files_that_do_not_fit_are_refused(folder, name, values, message):
@@ -87,19 +86,130 @@ def test_a_blank_outside_the_vocabulary_is_refused(folder):
         models.symbols(str(folder))
 
 
-@pytest.mark.parametrize("name", ["vocab.json", "config.json"])
-@pytest.mark.parametrize("content", [None, "", "{", "[1]"])
-def test_missing_and_broken_files_are_refused(folder, name, content):
-    (folder / name).unlink()
-    if content is not None:
-        (folder / name).write_text(content)
-    with pytest.raises(SuiteError, match=name):
+NO_SIZES: tuple[Any, ...] = (True, 32.0, "32", None, [32], {}, float("nan"))
+
+
+def vocabulary(**changes):
+    return {symbol: index for index, symbol in enumerate(SYMBOLS)} | changes
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        *(("vocab.json", vocabulary(E=index)) for index in (True, 5.0, -1, "5", None, [5], 6)),
+        ("vocab.json", {"A": {"B": 0}}),
+        ("added_tokens.json", {"<a>": 40, "<b>": 40}),
+        ("added_tokens.json", {"<a>": "40"}),
+        ("tokenizer_config.json", {"added_tokens_decoder": [1]}),
+        ("tokenizer_config.json", {"added_tokens_decoder": {"0": 5}}),
+        ("tokenizer_config.json", {"added_tokens_decoder": {"0": {"content": 5}}}),
+        ("tokenizer_config.json", {"added_tokens_decoder": {"x": "<pad>"}}),
+        ("tokenizer_config.json", {"added_tokens_decoder": {"9" * 5000: "<pad>"}}),
+        ("tokenizer_config.json", {"pad_token": {"content": ["<pad>"]}}),
+        ("tokenizer_config.json", {"pad_token": 0}),
+        ("tokenizer_config.json", {"word_delimiter_token": ["|"]}),
+        ("tokenizer_config.json", {"replace_word_delimiter_char": None}),
+        ("tokenizer_config.json", {"replace_word_delimiter_char": {"a": 1}}),
+        ("tokenizer_config.json", {"do_lower_case": "false"}),
+        ("tokenizer_config.json", {"clean_up_tokenization_spaces": 1}),
+        ("special_tokens_map.json", {"pad_token": {}}),
+        *(("config.json", {"vocab_size": size}) for size in NO_SIZES),
+    ],
+)
+def test_values_of_another_type_are_refused(folder, name, content):
+    (folder / name).write_text(json.dumps(content))
+    with pytest.raises(SuiteError, match="expected the vocabulary and tokenizer files") as error:
         models.symbols(str(folder))
+    assert len(str(error.value)) < 1_000
+
+
+@pytest.mark.parametrize("size", [0, -1, 10**9, 10**400])
+def test_absurd_vocabulary_sizes_are_refused_at_once(folder, size):
+    change(folder, "config.json", vocab_size=size)
+    with pytest.raises(SuiteError, match=r"vocab\.json holds 32 symbols") as error:
+        models.symbols(str(folder))
+    assert len(str(error.value)) < 1_000
+
+
+SMALL_FILES = [
+    *((models.symbols, name) for name in ("vocab.json", "config.json", "tokenizer_config.json", "added_tokens.json")),
+    (models.symbols, "special_tokens_map.json"),
+    (models.feature_extractor, "preprocessor_config.json"),
+    (models.feature_extractor, "processor_config.json"),
+]
+
+
+@pytest.mark.parametrize(("read", "name"), SMALL_FILES)
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path: path.write_bytes(b""), "expected JSON"),
+        (lambda path: path.write_bytes(b"{"), "expected JSON"),
+        (lambda path: path.write_bytes(b"[1]"), "expected a JSON object"),
+        (lambda path: path.write_bytes(b'{"\xd6": 0}'), "expected UTF-8"),
+        (lambda path: path.write_bytes(b'{"\\ud800": 0}'), "expected JSON"),
+        (lambda path: path.write_bytes(b'{"a": %s}' % (b"9" * 5_000)), "expected JSON"),
+        (lambda path: path.write_bytes(b"[" * 200_000), "expected JSON"),
+        (lambda path: path.write_bytes(b'{"a": ' * 200_000), "expected JSON"),
+        (lambda path: path.mkdir(), "expected a regular file"),
+        (os.mkfifo, "expected a regular file"),
+        (lambda path: path.symlink_to("/dev/zero"), "expected a regular file"),
+        (lambda path: path.symlink_to("nowhere"), "no such file"),
+    ],
+)
+def test_broken_files_are_refused_in_one_line(folder, read, name, make, message):
+    (folder / name).unlink(missing_ok=True)
+    make(folder / name)
+    with pytest.raises(SuiteError, match=f"^{folder}/{name}: {message}") as error:
+        read(str(folder))
+    assert len(str(error.value).splitlines()) == 1
+    assert len(str(error.value)) < 1_000
+
+
+@pytest.mark.parametrize(("read", "name"), SMALL_FILES)
+def test_only_optional_files_may_be_missing(folder, read, name):
+    (folder / name).unlink(missing_ok=True)
+    if name in ("vocab.json", "config.json", "preprocessor_config.json"):
+        with pytest.raises(SuiteError, match=f"^{folder}/{name}: no such file; expected a model folder"):
+            read(str(folder))
+    else:
+        read(str(folder))
+
+
+@pytest.mark.parametrize(
+    "value", ["null", "true", '"0"', "[0]", "{}", "NaN", "Infinity", "-Infinity", "1e39", "1" + "0" * 400]
+)
+def test_padding_values_that_float32_cannot_hold_are_refused(folder, value):
+    (folder / "preprocessor_config.json").write_text(f'{{"padding_value": {value}}}')
+    with pytest.raises(SuiteError, match="expected a number as padding_value") as error:
+        models.feature_extractor(str(folder))
+    assert len(str(error.value)) < 1_000
+
+
+@pytest.mark.parametrize("padding_value", [0, -1, 0.25, 3e38])
+def test_other_padding_values_are_read(folder, padding_value):
+    change(folder, "preprocessor_config.json", padding_value=padding_value)
+    found = models.feature_extractor(str(folder)).padding_value
+    assert type(found) is float and found == padding_value
+
+
+@pytest.mark.parametrize("do_normalize", [None, 1, "false", [], {"a": [0] * 5_000}])
+def test_do_normalize_is_true_or_false(folder, do_normalize):
+    change(folder, "preprocessor_config.json", do_normalize=do_normalize)
+    with pytest.raises(SuiteError, match="expected true or false as do_normalize") as error:
+        models.feature_extractor(str(folder))
+    assert len(str(error.value)) < 1_000
 
 
 @pytest.mark.parametrize(
     "values",
-    [{"sampling_rate": 8_000}, {"feature_extractor_type": "WhisperFeatureExtractor"}, {"feature_size": 80}],
+    [
+        {"sampling_rate": 8_000},
+        {"sampling_rate": {"a": [0] * 5_000}},
+        {"feature_extractor_type": "WhisperFeatureExtractor"},
+        {"feature_extractor_type": ["Wav2Vec2FeatureExtractor"]},
+        {"feature_size": 80},
+    ],
 )
 def test_a_feature_extractor_of_another_input_is_refused(folder, values):
     change(folder, "preprocessor_config.json", **values)

@@ -26,7 +26,10 @@ def test_a_record_is_read_as_it_was_written(record):
     assert parse_record(format_record(record), "here") == record
 
 
-def changed(part, **fields):
+OTHERS: list[object] = [None, 1, [], {}]
+
+
+def changed(part: str | None, **fields: object) -> str:
     content = json.loads(format_record(RECORD))
     (content[part] if part else content).update(fields)
     return json.dumps(content)
@@ -36,7 +39,7 @@ def changed(part, **fields):
     "text",
     [
         *("", "{}", "[]", "null", "[" * 200_000, '"\\ud800"', "1" * 5_000),
-        *(changed(None, **{name: value}) for name in json.loads(format_record(RECORD)) for value in (None, 1, [], {})),
+        *(changed(None, **{name: value}) for name in json.loads(format_record(RECORD)) for value in OTHERS),
         changed("symbols", table=["<pad>", 1]),
         changed("symbols", table=[]),
         changed("symbols", table=5),

@@ -112,6 +112,7 @@ def test_models_without_gears_and_with_half_precision(tmp_path, sync, fixed):
     check_clean(tmp_path)
     for actual, wanted in zip(read_results(tmp_path, expected), expected):
         assert actual.tobytes() == wanted.tobytes()
+    assert json.loads((tmp_path / "res/run.json").read_text()).get("gears") == (None if fixed else 2)
 
 
 def tensors(cwd: Path) -> dict[str, bytes]:

@@ -116,6 +116,12 @@ def test_gears_in_use(host, form, lines, shape, dims):
         (["Ascend310P3", "--gears_from=some.txt"], {}, 2, "found '20000 x'"),
         (["Ascend310P3", "--gears_from=empty.txt"], {}, 2, "expected one whole number per line in empty.txt, found ''"),
         (["Ascend310P3", "--gears_from=gap.txt"], {}, 2, "expected one whole number per line in gap.txt, found ''"),
+        (["Ascend310P3", "--gears_from=digits.txt"], {}, 2, "digits.txt, found '" + "9" * 40 + "'"),
+        (["Ascend310P3", "--gears_from=zeros.txt"], {}, 2, "zeros.txt, found ''"),
+        (["Ascend310P3", "--gears_from=pipe"], {}, 2, "found no file 'pipe'"),
+        (["Ascend310P3", "--gears_from=/dev/zero"], {}, 2, "found no file '/dev/zero'"),
+        (["Ascend310P3", "--gears_from=many.txt"], {}, 2, "expected at most 100 lengths in many.txt"),
+        (["Ascend310P3", "--gears_from=a\nb"], {}, 2, "found no file 'a b'"),
         (["Ascend310P3"], {"ATC_DOES": "fail"}, 1, "atc failed with status 255"),
         (["Ascend310P3"], {"ATC_DOES": "nothing"}, 1, "wrote no ./models/wav2vec2-base-960h.om"),
         (["Ascend310P3"], {"ATC_DOES": "dynamic"}, 1, "a model of dynamic shape instead of gears"),
@@ -125,10 +131,33 @@ def test_errors(host, options, environment, status, message):
     (host / "some.txt").write_text("20000\n20000 x\n")
     (host / "empty.txt").write_text("")
     (host / "gap.txt").write_text("10000\n\n20000\n")
+    (host / "digits.txt").write_text("9" * 5000)
+    with (host / "zeros.txt").open("wb") as file:
+        file.truncate(10 << 30)  # a hole, which takes no place
+    os.mkfifo(host / "pipe")
+    (host / "many.txt").write_text("".join(f"{gear}\n" for gear in range(1000, 1101)))
     done = run(host, *options, **environment)
     assert (done.returncode, done.stderr.count("\n")) == (status, 1), done.stderr
     assert done.stderr.startswith("onnx2om.sh: error: ")
     assert message in done.stderr
+
+
+def test_the_home_folder_is_expanded(host):
+    """The shell leaves the ~ of --gears_from=~/FILE."""
+    (host / "lens.txt").write_text("20000\n")
+    assert run(host, "Ascend310P3", "--gears_from=~/lens.txt").returncode == 0
+    assert arguments(host)["--input_shape"] == "input:1,20000"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [(":", ""), ("/a::/b:", "/a:/b"), (":/a", "/a"), ("/a", "/a"), (None, None)]
+)
+def test_atc_imports_nothing_from_the_current_folder(host, before, after):
+    """An empty entry of PYTHONPATH is the current folder; some set_env.sh leave one."""
+    with (host / "bin/atc").open("a") as tool:
+        tool.write('echo "$PYTHONSAFEPATH ${PYTHONPATH-unset}" >environment\n')
+    assert run(host, "Ascend310P3", **({} if before is None else {"PYTHONPATH": before})).returncode == 0
+    assert (host / "environment").read_text() == f"1 {'unset' if after is None else after}\n"
 
 
 def test_an_old_om_is_no_success(host):

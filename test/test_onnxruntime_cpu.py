@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 
 import numpy as np
@@ -14,7 +15,7 @@ from onnx import TensorProto, helper
 from wav2vec2_eval.engines.onnxruntime_cpu import OnnxruntimeEngine
 from wav2vec2_eval.errors import SuiteError
 
-from conftest import noise, write_two_input_model
+from conftest import BARE_ENVIRONMENT, ROOT, noise, write_two_input_model
 
 
 def waveform(length: int) -> np.ndarray:
@@ -94,8 +95,59 @@ def test_a_type_that_the_suite_does_not_know_is_refused(tmp_path):
     graph = helper.make_graph([helper.make_node("Identity", ["text"], ["same"])], "text", value[:1], value[1:])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 11)], ir_version=8)
     onnx.save(model, tmp_path / "m.onnx")
-    with pytest.raises(SuiteError, match=r"model input text: expected a tensor of float16 .*, found tensor\(string\)"):
+    with pytest.raises(SuiteError, match=r"model input text: expected a tensor of float16 .*, found string"):
         OnnxruntimeEngine(tmp_path / "m.onnx", num_threads=1)
+
+
+def test_a_model_that_onnxruntime_refuses_is_one_line(tmp_path, capfd):
+    """onnxruntime would print four lines about another provider, and try it."""
+    path = write_two_input_model(tmp_path / "m.onnx")
+    path.write_bytes(path.read_bytes().replace(b"difference", b"differ\xffnce", 1))  # the output of a node
+    with pytest.raises(SuiteError, match=r"m\.onnx: cannot be loaded \(.*\); export it again") as refusal:
+        OnnxruntimeEngine(path, num_threads=1)
+    assert "\n" not in str(refusal.value)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_names_that_are_no_utf8(tmp_path, capfd):
+    path = write_two_input_model(tmp_path / "m.onnx")
+    path.write_bytes(path.read_bytes().replace(b"difference", b"differ\xffnce"))
+    with pytest.raises(SuiteError, match=r"m\.onnx: cannot be loaded \(.*codec can't decode.*\); export it again"):
+        OnnxruntimeEngine(path, num_threads=1)
+    assert capfd.readouterr() == ("", "")
+
+
+LITTLE_MEMORY = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from wav2vec2_eval import cli
+from wav2vec2_eval.engines.onnxruntime_cpu import OnnxruntimeEngine
+
+def main(_):
+    engine = OnnxruntimeEngine(Path(sys.argv[1]), num_threads=1)
+    arrays = [np.ones((1, 20_000_000), np.float32)] * 2
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + 20_000_000,) * 2)
+    list(engine.stream([arrays]))
+
+cli.run(main)
+"""
+
+
+def test_a_lack_of_memory_is_one_line(tmp_path):
+    path = write_two_input_model(tmp_path / "m.onnx")
+    done = subprocess.run(
+        [sys.executable, "-c", LITTLE_MEMORY, str(path)],
+        env={**BARE_ENVIRONMENT, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    expected = "onnxruntime failed on inputs of shape (1, 20000000), (1, 20000000): not enough memory"
+    assert done.stderr == f"-c: error: {expected}\n"
 
 
 def test_where_onnxruntime_is_not_installed(chain, monkeypatch):

@@ -16,11 +16,12 @@ import onnx
 import pytest
 
 from wav2vec2_eval.engines import openvino_model
-from wav2vec2_eval.engines.base import TensorSpec
+from wav2vec2_eval.engines.base import Port
 from wav2vec2_eval.engines.choose import open_engine
 from wav2vec2_eval.errors import SuiteError
+from wav2vec2_eval.files.names import LOCK_NAME
 
-from conftest import noise, write_two_input_model
+from conftest import noise
 
 openvino = pytest.importorskip("openvino")
 
@@ -68,6 +69,66 @@ def test_the_conversion_is_kept_until_the_model_changes(plain, tmp_path, masked_
     assert "wav2vec2-base-960h-masked-0123456789abcdef.xml" in second
 
 
+def test_files_of_the_user_in_the_cache_stay(plain, tmp_path):
+    cache = tmp_path / "openvino_cache"
+    cache.mkdir()
+    stem = "wav2vec2-base-960h"
+    for name in (f"{stem}-0123456789abcdef.txt", f"{stem}-0123456789abcdeg.xml", f"{stem}-my-own-notes-01.bin"):
+        (cache / name).touch()
+    (cache / f"{stem}-0123456789abcdef.bin").mkdir()
+    (cache / f"{stem}-fedcba9876543210.xml").touch()  # of an earlier conversion
+    before = {path.name for path in cache.iterdir()} - {f"{stem}-fedcba9876543210.xml"}
+    logits_in_2d(plain, waveform(400))
+    after = {path.name for path in cache.iterdir()}
+    assert len(after) == len(before) + 2 and before <= after
+    assert f"{stem}-fedcba9876543210.xml" not in after
+
+
+def move_weights_out(path: Path) -> Path:
+    """Put the weights of a model into another file; returns its path."""
+    model = onnx.load(path)
+    onnx.save(model, path, save_as_external_data=True, location="w.data", size_threshold=0)
+    return path.with_name("w.data")
+
+
+def test_weights_outside_the_model_file_are_a_part_of_the_model(plain):
+    """The cache must not answer with the old weights."""
+    expected = logits_in_2d(plain, waveform(9_000))
+    weights = move_weights_out(plain)
+    assert np.abs(logits_in_2d(plain, waveform(9_000)) - expected).max() < 1e-5 * np.abs(expected).max()
+    numbers = np.frombuffer(weights.read_bytes(), np.float32)
+    weights.write_bytes((numbers * 1.1).tobytes())
+    with open_engine(plain, num_threads=1, engine="onnxruntime") as engine:
+        (result,) = engine.stream([[waveform(9_000)]])
+    changed = result.outputs[0]
+    assert np.abs(changed - expected).max() > 1e-2 * np.abs(expected).max()
+    assert np.abs(logits_in_2d(plain, waveform(9_000)) - changed).max() < 1e-4 * np.abs(changed).max()
+
+
+def test_a_conversion_is_not_limited_by_the_size_of_a_protobuf_message(plain, monkeypatch):
+    """It is saved without its weights, which lie in a second file."""
+    save = onnx.save
+    saved = []
+
+    def saved_and_looked_at(model, path, **options):
+        save(model, path, **options)
+        saved.append(onnx.load(path, load_external_data=False))
+
+    monkeypatch.setattr(onnx, "save", saved_and_looked_at)
+    move_weights_out(plain)
+    saved.clear()
+    logits_in_2d(plain, waveform(400))
+    (model,) = saved
+    assert max(len(tensor.raw_data) for tensor in model.graph.initializer) < 1024
+
+
+def test_a_file_of_weights_that_is_missing_is_named(plain, tmp_path):
+    move_weights_out(plain).unlink()
+    with pytest.raises(SuiteError, match=r"w\.data: no such file, but wav2vec2-base-960h\.onnx has weights in it"):
+        logits_in_2d(plain, waveform(400))
+    assert not (tmp_path / "openvino_cache").exists()
+
+
 @pytest.mark.parametrize("what", ["CONVERSION", "OpenVINO's version"])
 def test_the_conversion_is_made_again_by_another_version(plain, tmp_path, monkeypatch, what):
     logits_in_2d(plain, waveform(400))
@@ -93,8 +154,9 @@ def test_a_conversion_that_is_not_whole_is_made_again(plain, tmp_path, suffix):
     cache = tmp_path / "openvino_cache"
     (path,) = cache.glob(f"*.{suffix}")
     path.write_bytes(path.read_bytes()[:1000])
-    (cache / "new").mkdir()  # left by a run that was killed
-    (cache / "new/x.bin").touch()
+    (cache / LOCK_NAME).write_text(".0123456789abcdef")  # left by a run that was killed
+    (cache / ".0123456789abcdef").mkdir()
+    (cache / ".0123456789abcdef/x.bin").touch()
     assert logits_in_2d(plain, waveform(9_000)).tobytes() == expected.tobytes()
     assert path.stat().st_size > 1000
     assert len(list(cache.iterdir())) == 2
@@ -180,17 +242,29 @@ def test_a_text_file_is_no_model(tmp_path, text):
         openvino_model.read_model(tmp_path / "model.onnx", "f32")
 
 
-def test_inputs_as_the_suite_names_them(tmp_path):
-    model = openvino_model.read_model(write_two_input_model(tmp_path / "m.onnx", onnx.TensorProto.FLOAT16), "f32")
-    specs = [openvino_model.tensor_spec(node) for node in model.inputs]
-    assert specs == [TensorSpec(name, np.dtype("float16"), (1, None)) for name in "ab"]
-
-
-def test_a_type_that_the_suite_does_not_know_is_refused():
-    node = openvino.op.Parameter(openvino.Type.string, openvino.PartialShape([1, -1])).output(0)
-    node.get_tensor().set_names({"text"})
-    with pytest.raises(SuiteError, match=r"model input text: expected a tensor of float16 .*, found "):
-        openvino_model.tensor_spec(node)
+@pytest.mark.parametrize(
+    ("element", "name"),
+    [
+        ("boolean", "bool"),
+        ("i8", "int8"),
+        ("u16", "uint16"),
+        ("i64", "int64"),
+        ("f16", "float16"),
+        ("f64", "float64"),
+        # In NumPy, OpenVINO gives these as other types, with other numbers.
+        ("bf16", "bf16"),
+        ("f8e4m3", "f8e4m3"),
+        ("u4", "u4"),
+        ("string", "string"),
+    ],
+)
+@pytest.mark.parametrize(("shape", "axes"), [([1, -1], (1, None)), ([], ()), (None, None)])
+def test_ports_name_types_as_numpy_does(element, name, shape, axes):
+    partial_shape = openvino.PartialShape.dynamic() if shape is None else openvino.PartialShape(shape)
+    parameter = openvino.op.Parameter(getattr(openvino.Type, element), partial_shape)
+    parameter.output(0).get_tensor().set_names({"x"})
+    model = openvino.Model([parameter.output(0)], [parameter], "m")
+    assert openvino_model.ports(model) == ([Port("x", name, axes)], [Port("x", name, axes)])
 
 
 def test_where_openvino_is_not_installed(monkeypatch):

@@ -4,9 +4,12 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
 import torch
+from onnx.external_data_helper import set_external_data
 
+from wav2vec2_eval.engines.model_file import external_files, read_metadata
 from wav2vec2_eval.errors import SuiteError
 from wav2vec2_eval.export import graph, masked, proof
 from wav2vec2_eval.files.locks import locked
@@ -30,13 +33,30 @@ def models(tmp_path):
     return tmp_path
 
 
+def write_big(monkeypatch) -> None:
+    """Let PyTorch write every weight into a file of its own, beside the model, as it does above 2 GB."""
+    trace = graph.trace
+
+    def trace_as_above_2_gb(module, names, path):
+        trace(module, names, path)
+        model = onnx.load(path)
+        for number, tensor in enumerate(model.graph.initializer):
+            set_external_data(tensor, f"onnx__MatMul_{number}")
+        onnx.save(model, path)
+
+    monkeypatch.setattr(graph, "trace", trace_as_above_2_gb)
+
+
 def check_untouched(models) -> None:
     assert [path.name for path in models.iterdir()] == ["new.onnx"]
     assert (models / "new.onnx").read_text() == "earlier"
 
 
-def test_an_export_that_differs_leaves_no_file(model, models, monkeypatch):
+@pytest.mark.parametrize("big", [False, True])
+def test_an_export_that_differs_leaves_no_file(model, models, monkeypatch, big):
     """The proof really compares: weights that change between export and comparison make it fail."""
+    if big:
+        write_big(monkeypatch)
     trace = graph.trace
 
     def trace_and_change(module, input_names, path):
@@ -114,6 +134,26 @@ def test_a_proven_export_replaces_the_earlier_one(model, models, capsys):
     assert (models / "new.onnx").stat().st_size > 10_000
     output = capsys.readouterr().out
     assert "1 x    400 samples: relative error" in output and "2 x  10000 samples: relative error" in output
+
+
+def test_an_export_above_2_gb_is_proven_with_its_weights(model, models, monkeypatch):
+    """In every engine. An export that is interrupted leaves the earlier one as it was."""
+    write_big(monkeypatch)
+    path = models / "new.onnx"
+    proof.export_proven(model, path, metadata={"key": "value"}, num_threads=2)
+    before = {each.name: each.read_bytes() for each in models.iterdir()}
+    (weights,) = external_files(path)
+    assert set(before) == {"new.onnx", weights}
+    assert read_metadata(path) == {"key": "value"}
+
+    def interrupted(*_arguments):
+        raise KeyboardInterrupt
+
+    model.lm_head.bias.add_(1)
+    monkeypatch.setattr(proof, "prove", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        proof.export_proven(model, path, num_threads=2)
+    assert {each.name: each.read_bytes() for each in models.iterdir()} == before
 
 
 def test_the_masked_proof_covers_every_gear(masked_export):

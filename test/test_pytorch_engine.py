@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from transformers import Wav2Vec2ForCTC
+from transformers.modeling_outputs import CausalLMOutput
 
 from wav2vec2_eval.engines import pytorch
 from wav2vec2_eval.engines.base import TensorSpec
@@ -49,6 +50,16 @@ def test_logits_equal_transformers(model, model_folder):
         assert (logits.shape, logits.dtype) == (expected.shape, np.float32)
         assert np.abs(logits - expected).max() / np.abs(expected).max() < 1e-6
         assert result.pure_ns > 0 and result.device_ms is None and result.elapsed_ms is None
+
+
+@pytest.mark.parametrize(("shape", "found"), [((), r"\(\)"), ((1, 0, 32), r"\(1,0,32\)")])
+def test_logits_that_no_file_holds_are_refused(model, monkeypatch, shape, found):
+    monkeypatch.setattr(model, "forward", lambda _waveform: CausalLMOutput(logits=torch.ones(shape)))
+    with (
+        PytorchEngine(model, open_device("cpu"), "f32", num_threads=1) as engine,
+        pytest.raises(SuiteError, match=f"model output 0: expected a tensor of .*, found float32 {found}"),
+    ):
+        next(engine.stream(waveforms()))
 
 
 def test_nothing_to_infer(model):

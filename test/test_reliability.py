@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +38,7 @@ def user(chain, tmp_path, monkeypatch):
 def digest(folder):
     """Every file below the folder with its content, but without the locks."""
     paths = (path for path in folder.rglob("*") if path.name != LOCK_NAME)
-    return {path: os.readlink(path) if path.is_symlink() else path.is_file() and path.read_bytes() for path in paths}
+    return {path: path.readlink() if path.is_symlink() else path.is_file() and path.read_bytes() for path in paths}
 
 
 def refuse(user, command, message):
@@ -65,6 +65,16 @@ def replace(path, old, new):
     path.write_text(text.replace(old, new))
 
 
+def removed(folder, name):
+    """The place of a file that is there no longer."""
+    Path(folder, name).unlink()
+    return Path(folder, name)
+
+
+def write_mine(name):
+    Path(RESULTS, name).write_text("mine")
+
+
 DAMAGED = "damaged or replaced"
 CASES = {
     "a manifest cut at a line": (lambda: cut(Path(DATA, "bin_file.info")), INFER, DAMAGED),
@@ -89,18 +99,18 @@ CASES = {
         "run.json",
     ),
     "a folder in the place of a tensor": (
-        lambda: (Path(RESULTS, "3.0.bin").unlink(), Path(RESULTS, "3.0.bin").mkdir()),
+        lambda: removed(RESULTS, "3.0.bin").mkdir(),
         INFER,
         "regular file",
     ),
     "a link in the place of a result": (
-        lambda: (Path(RESULTS, "3.0.bin").unlink(), Path(RESULTS, "3.0.bin").symlink_to("../thesis.txt")),
+        lambda: removed(RESULTS, "3.0.bin").symlink_to("../thesis.txt"),
         INFER,
         "regular file",
     ),
     **{
         f"a file of the user, {name}": (
-            lambda name=name: Path(RESULTS, name).write_text("mine"),
+            partial(write_mine, name),
             INFER,
             f"did not write ({name})",
         )

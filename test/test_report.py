@@ -17,7 +17,6 @@ from wav2vec2_eval.files.scores import format_wer
 from wav2vec2_eval.speech.latency import Latency, format_figures, summarise
 from wav2vec2_eval.speech.wer import WordErrors
 
-
 TIMES = summarise([Latency(20, 40)] * 3)
 
 

@@ -6,13 +6,18 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from wav2vec2_eval.machine.workers import WorkerKilled, run_in_processes
+
+from conftest import ROOT
 
 # The processes import this module, and so find the functions that they run. Each takes a job and a number.
 
@@ -23,6 +28,10 @@ def multiply(factor: int, index: int) -> int:
 
 def process_id(_job: None, _index: int) -> int:
     return os.getpid()
+
+
+def length(job: str, _index: int) -> int:
+    return len(job)
 
 
 def fail_at(bad: int, index: int) -> int:
@@ -108,14 +117,35 @@ def test_an_exception_comes_in_its_turn(workers):
     before = []
     with pytest.raises(ValueError, match="of number 20"):
         before.extend(results)
-    chunk = 5  # of 40 pieces of work between 2 processes; a chunk is sent back as a whole
-    assert before == list(range(20 if workers == 1 else 20 // chunk * chunk))
+    assert before == list(range(20))
 
 
 @pytest.mark.parametrize("bad", [0, 39])
 def test_a_process_that_dies_is_reported(bad):
     with pytest.raises(WorkerKilled):
         list(run_in_processes(die_at, bad, 40, 2))
+
+
+def reply_in_part(bad: int, index: int) -> int:
+    """As a process that is killed while it writes into its pipe."""
+    if index == bad:
+        for path in Path("/proc/self/fd").iterdir():
+            if int(path.name) > 2 and (path.is_socket() or path.is_fifo()):
+                with suppress(OSError):  # it is for reading
+                    os.write(int(path.name), b"\0\0\1\0 is the length of more than this")
+        os.kill(os.getpid(), signal.SIGKILL)
+    return index
+
+
+def test_a_process_that_dies_amid_its_reply_is_reported():
+    """A queue that several processes share would wait for the rest of the reply."""
+    with pytest.raises(WorkerKilled):
+        list(run_in_processes(reply_in_part, 20, 40, 2))
+
+
+def test_a_job_larger_than_a_pipe_reaches_every_process():
+    job = "x" * 1_000_000
+    assert list(run_in_processes(length, job, 8, 3)) == [len(job)] * 8
 
 
 def test_closing_early_ends_the_processes(tmp_path):
@@ -145,9 +175,16 @@ def test_ctrl_c_does_not_wait_for_the_whole_data_set(tmp_path, number):
     assert len(list(tmp_path.iterdir())) < 60
 
 
-def test_the_processes_leave_ctrl_c_to_their_parent():
-    assert all(signal.SIGINT in blocked for blocked in run_in_processes(blocked_signals, None, 4, 2))
-    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+def test_the_processes_leave_signals_to_their_parent():
+    """In a new Python: the start of multiprocessing's own helper would unblock the signals for the first process."""
+    program = (
+        f"import signal, sys; sys.path[:0] = {[str(ROOT), str(ROOT / 'test')]!r}\n"
+        "from test_workers import blocked_signals, run_in_processes\n"
+        "assert all(each >= {2, 15} for each in run_in_processes(blocked_signals, None, 40, 2))\n"
+        "assert not {2, 15} & signal.pthread_sigmask(signal.SIG_BLOCK, [])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_parent_with_threads_may_start_processes():

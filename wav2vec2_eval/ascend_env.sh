@@ -21,6 +21,13 @@ source_cann() {
     return 1
 }
 
+# Keep the current folder off the module path of every Python that is started from here on. An empty entry of PYTHONPATH
+# stands for the current folder, and some set_env.sh leave one.
+leave_out_current_folder() {
+    export PYTHONSAFEPATH=1
+    if [[ -n ${PYTHONPATH:-} ]]; then PYTHONPATH=$(sed -E 's/:+/:/g; s/^:|:$//g' <<<"$PYTHONPATH"); fi
+}
+
 # Print the SoC name of this host's first NPU, for example Ascend310P3; nothing if there is none.
 # npu-smi has a row "| <npu id> <name> | …" for each NPU, and its name lacks the prefix that ATC wants.
 detect_soc() {

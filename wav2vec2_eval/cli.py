@@ -9,18 +9,34 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import re
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TextIO, TypeVar
 
 from . import MODEL_ID
 from .errors import SuiteError
 from .machine.cpu import default_threads
+from .machine.signals import Terminated, end_signals, raise_signals
 from .sources.splits import SPLITS
 
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
+
 EXIT_USER_ERROR = 2
+
+MOST_AT_ONCE = 1024  # threads, processes, or utterances: a larger number is a mistake, and would take minutes to fail
+LAST_DEVICE = 1023
+LARGEST = 999_999_999  # for numbers that cost nothing
+
+_LONGEST_GEARS_FILE = 4_000_000  # characters; every length of test-clean's range takes less
+
+# Control characters, line separators, and surrogates: what a line of a terminal or of a UTF-8 table cannot hold.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 Value = TypeVar("Value")
 
@@ -31,8 +47,12 @@ class ArgumentParser(argparse.ArgumentParser):
     def __init__(self, description: str | None) -> None:
         super().__init__(description=description, formatter_class=_HelpFormatter)
 
+    def print_help(self, file: SupportsWrite[str] | None = None) -> None:
+        print(self.format_help(), end="", file=file)  # argparse would keep quiet about a full disk
+
     def error(self, message: str) -> NoReturn:
-        self.exit(EXIT_USER_ERROR, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+        _say(f"{self.prog}: error: {message} (see {self.prog} --help)")
+        self.exit(EXIT_USER_ERROR)
 
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
@@ -50,15 +70,22 @@ def boolean(text: str) -> bool:
         raise argparse.ArgumentTypeError(f"expected True or False, found {text!r}") from None
 
 
-def integer(minimum: int) -> Callable[[str], int]:
-    """An option type for whole numbers from `minimum` on."""
+def integer(minimum: int, maximum: int = LARGEST) -> Callable[[str], int]:
+    """An option type for whole numbers from `minimum` to `maximum`."""
 
     def parse(text: str) -> int:
-        if not (text.isascii() and text.isdecimal() and len(text) < 10 and int(text) >= minimum):
-            raise argparse.ArgumentTypeError(f"expected a whole number, {minimum} to 999999999, found {text!r}")
+        if not (text.isascii() and text.isdecimal() and len(text) < 10 and minimum <= int(text) <= maximum):
+            raise argparse.ArgumentTypeError(f"expected a whole number, {minimum} to {maximum}, found {_shown(text)}")
         return int(text)
 
     return parse
+
+
+def number(text: str) -> float:
+    """An option type for decimal numbers from 0 on; not infinity or NaN, with which comparisons mean nothing."""
+    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,20})?(e-[0-9]{1,2})?", text):
+        raise argparse.ArgumentTypeError(f"expected a number like 0.04, found {_shown(text)}")
+    return float(text)
 
 
 def checked(parse: Callable[[str], Value]) -> Callable[[str], Value]:
@@ -71,6 +98,35 @@ def checked(parse: Callable[[str], Value]) -> Callable[[str], Value]:
             raise argparse.ArgumentTypeError(str(error)) from None
 
     return option_type
+
+
+def expand_path(text: str) -> str:
+    """The path that a user gave, with the home folder for a leading `~`. Raises SuiteError if it cannot be used.
+
+    A shell expands `~` at the start of a word only, so that of `--option=~/folder` arrives here. A path must also fit
+    on one line of the suite's tables, which are UTF-8.
+    """
+    if not text or _UNPRINTABLE.search(text):
+        raise SuiteError(
+            f"expected a path of printable UTF-8 characters, found {_shown(text)}; rename it, or link to it"
+        )
+    expanded = os.path.expanduser(text)  # noqa: PTH111 (Path would normalise the text)
+    if expanded.startswith("~"):
+        raise SuiteError(f"expected the home folder of a user, found {_shown(text)}; if it is a name, write ./{text}")
+    return expanded
+
+
+path_text = checked(expand_path)  # an option type for paths that are kept as text
+
+
+def path(text: str) -> Path:
+    """An option type for paths."""
+    return Path(path_text(text))
+
+
+def _shown(text: str, limit: int = 80) -> str:
+    """What the user gave, in quotes, cut to `limit` characters."""
+    return repr(text if len(text) <= limit else f"{text[:limit]}…")
 
 
 def parse_gears(text: str) -> tuple[int, ...] | None:
@@ -86,28 +142,34 @@ def parse_gears(text: str) -> tuple[int, ...] | None:
     if text == "default":
         return GEARS
     numbers = text.replace(",", " ").split()
-    if not all(number.isdecimal() for number in numbers):
-        if not Path(text).is_file():
+    if not all(map(str.isdecimal, numbers)):
+        name = expand_path(text)
+        if not os.path.isfile(name):  # noqa: PTH113 (Path.is_file fails if a list of gears is too long for a name)
             raise SuiteError(
-                f"gears: expected 'none', 'default', numbers of samples with commas, or a file with one number "
-                f"a line; found {text!r}"
+                f"expected 'none', 'default', numbers of samples with commas, or a file with one number "
+                f"a line; found {_shown(text)}"
             )
-        numbers = Path(text).read_text(encoding="utf-8", errors="replace").split()
+        with Path(name).open(encoding="utf-8", errors="replace") as file:
+            numbers = file.read(_LONGEST_GEARS_FILE).split()
+            if file.read(1):
+                raise SuiteError(f"expected a file of numbers of samples, found more than 4 MB: {text}")
     if not numbers or not all(map(is_length, numbers)):
-        raise SuiteError(f"gears: expected whole numbers of samples, {RECEPTIVE_FIELD} to {LONGEST}; found {text!r}")
-    return tuple(sorted({int(number) for number in numbers}))
+        wrong = next((each for each in numbers if not is_length(each)), "")
+        raise SuiteError(f"expected whole numbers of samples, {RECEPTIVE_FIELD} to {LONGEST}; found {_shown(wrong)}")
+    return tuple(sorted(set(map(int, numbers))))
 
 
-def add_dataset_options(parser: argparse.ArgumentParser) -> None:
+def add_dataset_options(parser: argparse.ArgumentParser, required: bool = True) -> None:
     """`--which_dataset`, `--dataset_path` and `--limit`."""
     parser.add_argument(
         "--which_dataset",
-        required=True,
+        required=required,
         choices=tuple(SPLITS),
         help="validation: LibriSpeech's 73-utterance dummy set; clean: test-clean; other: test-other",
     )
     parser.add_argument(
         "--dataset_path",
+        type=path_text,
         metavar="FOLDER",
         help="a local LibriSpeech tree (clean: test-clean, other: test-other, validation: dev-clean), or a local "
         "copy of the hub's data set; read instead of the hub, without touching the network",
@@ -115,16 +177,22 @@ def add_dataset_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", metavar="N", type=integer(1), help="use only the first N utterances")
 
 
-def add_model_option(parser: argparse.ArgumentParser) -> None:
+def add_model_option(parser: argparse.ArgumentParser, default: str | None = MODEL_ID) -> None:
     """`--model_name_or_path`."""
     parser.add_argument(
-        "--model_name_or_path", default=MODEL_ID, metavar="MODEL", help="hub id, or local folder with the hub's files"
+        "--model_name_or_path",
+        type=path_text,
+        default=default,
+        metavar="MODEL",
+        help="hub id, or local folder with the hub's files",
     )
 
 
 def add_threads_option(parser: argparse.ArgumentParser) -> None:
     """`--num_threads`."""
-    parser.add_argument("--num_threads", type=integer(1), default=default_threads(), metavar="N", help="CPU threads")
+    parser.add_argument(
+        "--num_threads", type=integer(1, MOST_AT_ONCE), default=default_threads(), metavar="N", help="CPU threads"
+    )
 
 
 def add_workspace_option(parser: argparse.ArgumentParser, default: int | None, default_text: str = "") -> None:
@@ -139,47 +207,83 @@ def add_workspace_option(parser: argparse.ArgumentParser, default: int | None, d
     )
 
 
-def run(main: Callable[[Sequence[str] | None], int]) -> NoReturn:
-    """Run a script's `main` and exit with its status.
+def run(main: Callable[[Sequence[str] | None], int], hint: str = "") -> NoReturn:
+    """Run a script's `main` and exit with its status. `hint` is added to the line that reports an interruption.
 
     SuiteError, a missing package, OSError (disk full, no permission) and a lack of memory become one line and status 2.
     SIGTERM ends the script like Ctrl-C, through every `finally`, so that temporary files and devices are released.
     """
     script = Path(sys.argv[0]).name
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # an ASCII terminal gets a question mark, not a traceback
-    signal.signal(signal.SIGTERM, _terminate)
     status: str | int | None
     try:
-        try:
-            status = main(None)
-        except SystemExit as end:  # raised by argparse, whose text may still be in the buffer
-            status = end.code
-        sys.stdout.flush()
+        status = _run_to_end(main)
     except SuiteError as error:
         status = _fail(script, str(error))
     except ModuleNotFoundError as error:
         status = _fail(script, f"the Python package {error.name!r} is missing; pip install -r requirements.txt")
     except BrokenPipeError:  # the reader of our output has closed it, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 128 + signal.SIGPIPE
     except MemoryError:
         status = _fail(script, "not enough memory; see --num_workers, or free some")
     except OSError as error:
-        status = _fail(script, f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
-    except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        print(f"{script}: interrupted", file=sys.stderr)
-        status = 128 + signal.SIGINT
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # too late to interrupt: no traceback during interpreter shutdown
+        status = _fail(script, f"{error.strerror or error}{_place_of(error)}")
+    except (KeyboardInterrupt, Terminated) as interruption:
+        _say(f"{script}: interrupted{hint and '; '}{hint}")
+        status = interruption.code if isinstance(interruption, Terminated) else 128 + signal.SIGINT
+    for stream in (sys.stdout, sys.stderr):
+        if not _flushed(stream):  # Python would report the same error once more at its end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     sys.exit(status)
 
 
+def _run_to_end(main: Callable[[Sequence[str] | None], int]) -> str | int | None:
+    """The exit status of `main`, whose output has been written. Signals are exceptions in here, and nowhere else."""
+    try:
+        raise_signals()
+        if not sys.warnoptions:  # libraries' warnings would stand beside our line; `python -W default` shows them
+            warnings.simplefilter("ignore")
+            os.environ["PYTHONWARNINGS"] = "ignore"  # for worker processes
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="replace")  # an ASCII terminal gets a question mark, not a traceback
+        status: str | int | None
+        try:
+            status = main(None)
+        except Terminated:
+            raise
+        except SystemExit as end:  # raised by argparse, whose text may still be in the buffer
+            status = end.code
+        sys.stdout.flush()
+        return status
+    finally:  # too late to interrupt: no second line, and no traceback during interpreter shutdown
+        end_signals()
+
+
 def _fail(script: str, message: str) -> int:
-    print(f"{script}: error: {' '.join(message.split())}", file=sys.stderr)
+    _say(f"{script}: error: {message}")
     return EXIT_USER_ERROR
 
 
-def _terminate(signum: int, _frame: object) -> NoReturn:
-    sys.exit(128 + signum)
+def _say(message: str) -> None:
+    """Write one line to stderr, whatever `message` holds, at once and without Python's buffer."""
+    line = " ".join(part.strip() for part in message.splitlines() if part.strip())
+    line = _UNPRINTABLE.sub(lambda match: ascii(match[0])[1:-1], line)
+    _flushed(sys.stderr)
+    with suppress(OSError):  # nobody can be told
+        os.write(2, f"{line}\n".encode(sys.stderr.encoding, errors="replace"))
+
+
+def _place_of(error: OSError) -> str:
+    """Where the error occurred, as the end of a sentence. Standard output fails without a name."""
+    if error.filename is not None:
+        return f": {error.filename}"
+    return "" if _flushed(sys.stdout) else ": standard output"
+
+
+def _flushed(stream: TextIO) -> bool:
+    """Write what is buffered. False if that fails."""
+    try:
+        stream.flush()
+    except OSError:
+        return False
+    return True

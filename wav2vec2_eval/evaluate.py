@@ -14,24 +14,27 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from . import MODEL_ID, MODEL_NAME, cli
 from .engines.precision import CPU_ENGINES, CPU_PRECISIONS, choose_cpu_engine, parse_precision
 from .errors import SuiteError
 from .files.names import GEARS_NAME, MANIFEST_NAME, SCORES_NAME, UTTERANCES_NAME, model_name
+from .machine.signals import Terminated
 from .sources.splits import SPLITS
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "test/demo"
 DEMO_FOLDER = Path("demo_res")  # keeps the demo's results apart from those of real data
 TRANSCRIPTIONS_NAME = "transcriptions.txt"
+
+Value = TypeVar("Value")
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -40,32 +43,46 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     option = parser.add_argument
     option("--demo", action="store_true", help="the corpus and model of test/demo, in ./demo_res; needs no hub")
     option("--which_dataset", choices=tuple(SPLITS), default="clean", help="the data set")
-    option("--dataset_path", metavar="FOLDER", help="a local LibriSpeech tree, read instead of the hub")
-    option("--model_name_or_path", metavar="MODEL", help=f"hub id or local folder (default: {MODEL_ID})")
+    option(
+        "--dataset_path",
+        type=cli.path_text,
+        metavar="FOLDER",
+        help="a local LibriSpeech tree, read instead of the hub",
+    )
+    option(
+        "--model_name_or_path",
+        type=cli.path_text,
+        metavar="MODEL",
+        help=f"hub id or local folder (default: {MODEL_ID})",
+    )
     option("--limit", type=cli.integer(1), metavar="N", help="use only the first N utterances")
     option(
         "--gears",
+        type=cli.path_text,  # which leaves everything but a path as it is
         metavar="GEARS",
         help="padding as in preprocess.py (default: 'default' on an NPU or with --attention_mask, else 'none')",
     )
     option("--attention_mask", action="store_true", help="the padding-exact model, with a second input")
     option("--engine", choices=CPU_ENGINES, default="auto", help="CPU; auto: onnxruntime in f32, else openvino")
     option("--precision", type=parse_precision, choices=CPU_PRECISIONS, default="f32", help="CPU; bf16, int8: OpenVINO")
-    option("--calibration", metavar="FILE", help="the manifest that calibrates int8 (default: the evaluated set's own)")
+    option(
+        "--calibration",
+        type=if_given(cli.path_text),
+        metavar="FILE",
+        help="the manifest that calibrates int8 (default: the evaluated set's own)",
+    )
     option("--soc_version", metavar="SOC", help="the NPU, for example Ascend310P3 (default: what npu-smi shows)")
-    option("--device_id", type=cli.integer(0), default=0, metavar="N", help="which NPU")
+    option("--device_id", type=cli.integer(0, cli.LAST_DEVICE), default=0, metavar="N", help="which NPU")
     option("--skip_baseline", action="store_true", help="leave PyTorch out")
-    option("--max_wer", type=number, metavar="X", help="fail if the WER is above X, for example 0.04")
+    option("--max_wer", type=if_given(cli.number), metavar="X", help="fail if the WER is above X, for example 0.04")
     args = parser.parse_args(argv)
     check_together(args)
     return args
 
 
-def number(text: str) -> str:
-    """An option type for decimal numbers. Keeps the text, which may be empty for "not given"."""
-    if not re.fullmatch(r"([0-9]+(\.[0-9]+)?)?", text):
-        raise argparse.ArgumentTypeError(f"expected a number like 0.04, found {text!r}")
-    return text
+def if_given(option_type: Callable[[str], Value]) -> Callable[[str], Value | None]:
+    """Let an option's text be empty for "not given", as a shell's --max_wer="$LIMIT" may be."""
+    return lambda text: option_type(text) if text else None
 
 
 def check_together(args: argparse.Namespace) -> None:
@@ -214,7 +231,7 @@ class Evaluation:
             options.append(f"--baseline={self.baseline_results}")
         if self.soc_version:
             options.append(f"--soc_version={self.soc_version}")
-        if self.args.max_wer:
+        if self.args.max_wer is not None:
             options.append(f"--max_wer={self.args.max_wer}")
         self._python("-m", "wav2vec2_eval.report", *options)
 
@@ -261,10 +278,11 @@ def run(command: Sequence[str], variables: dict[str, str], captured: bool = Fals
     with subprocess.Popen(command, env=variables, stdout=stdout, text=True) as process:
         try:
             printed, _ = process.communicate()
-        except SystemExit:  # SIGTERM, see cli.run
+        except Terminated as end:  # the command prints "interrupted"
             process.terminate()
-            raise
-        except KeyboardInterrupt:  # Ctrl-C has reached the command, too, which prints "interrupted"
+            process.wait()
+            sys.exit(end.code)
+        except KeyboardInterrupt:  # Ctrl-C has reached the command, too
             process.wait()
             sys.exit(128 + signal.SIGINT)
     if process.returncode < 0:

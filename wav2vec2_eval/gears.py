@@ -19,24 +19,33 @@ import numpy as np
 
 from . import cli
 from .errors import SuiteError
-from .files.atomic import write_text
+from .files.atomic import new_file
 from .speech.audio import LONGEST, RECEPTIVE_FIELD, is_length
 from .speech.padding import GEARS, padded_length
 
 SHOWN_COUNTS = (8, 16, 32, 56)
+MOST_GEARS = 100  # CANN compiles no more
+LONGEST_LINE = 100_000  # characters
+
+_EXPECTED = f"expected lengths of {RECEPTIVE_FIELD} to {LONGEST} samples, one per line"
 
 
 def read_lengths(path: Path) -> list[int]:
     """Lengths in samples from a file with one per line, or from utterances.tsv."""
     if not path.is_file():
         raise SuiteError(f"{path}: no such file; expected lengths in samples, one per line, or an utterances.tsv")
-    rows = [
-        line.split("\t") for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()
-    ]
-    fields = [row[2] if len(row) == 4 else row[0].strip() for row in rows]
-    if not fields or not all(map(is_length, fields)):
-        raise SuiteError(f"{path}: expected lengths of {RECEPTIVE_FIELD} to {LONGEST} samples, one per line")
-    return [int(field) for field in fields]
+    lengths = []
+    with path.open(encoding="utf-8", errors="replace") as file:
+        while line := file.readline(LONGEST_LINE):
+            row = line.split("\t")
+            field = row[2] if len(row) == 4 else line.strip()
+            if is_length(field):
+                lengths.append(int(field))
+            elif field:
+                raise SuiteError(f"{path}: {_EXPECTED}, found {field[:40]!r}")
+    if not lengths:
+        raise SuiteError(f"{path}: {_EXPECTED}, found none")
+    return lengths
 
 
 def waste(lengths: Sequence[int], gears: Sequence[int]) -> float:
@@ -79,12 +88,23 @@ def best_gears(lengths: Sequence[int], count: int) -> list[int]:
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.ArgumentParser(__doc__)
-    parser.add_argument("--lengths", required=True, type=Path, metavar="FILE", help="lengths, or an utterances.tsv")
-    parser.add_argument("--count", required=True, type=cli.integer(1), metavar="K", help="how many gears")
+    parser.add_argument("--lengths", required=True, type=cli.path, metavar="FILE", help="lengths, or an utterances.tsv")
+    parser.add_argument("--count", required=True, type=cli.integer(1, MOST_GEARS), metavar="K", help="how many gears")
     parser.add_argument(
-        "--output", type=Path, metavar="FILE", help="where the gears are written, else they are printed"
+        "--output", type=cli.path, metavar="FILE", help="a new file for the gears, else they are printed"
     )
     return parser.parse_args(argv)
+
+
+def write_gears(path: Path, gears: Sequence[int]) -> None:
+    """Write one gear per line to a new file. An existing file is kept, and is an error unless it says the same."""
+    content = "".join(f"{gear}\n" for gear in gears).encode()
+    try:
+        with new_file(path) as file:
+            file.write(content)
+    except FileExistsError:
+        if not (path.is_file() and path.stat().st_size == len(content) and path.read_bytes() == content):
+            raise SuiteError(f"{path}: expected a name for a new file, found one with other content") from None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -97,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{len(GEARS):4d} uniform gears: padding adds {100 * waste(lengths, GEARS):5.2f} %")
     gears = best_gears(lengths, args.count)
     if args.output:
-        write_text(args.output, "".join(f"{gear}\n" for gear in gears))
+        write_gears(args.output, gears)
         print(f"written: {args.output}")
     else:
         print(",".join(map(str, gears)))

@@ -34,7 +34,8 @@ from wav2vec2_eval.engines.base import Engine
 from wav2vec2_eval.engines.choose import open_engine
 from wav2vec2_eval.engines.precision import PRECISIONS
 from wav2vec2_eval.errors import SuiteError
-from wav2vec2_eval.files.atomic import candidate, file_digest
+from wav2vec2_eval.export.new_model import new_model
+from wav2vec2_eval.files.atomic import file_digest
 from wav2vec2_eval.files.names import INPUT
 from wav2vec2_eval.machine.cpu import default_threads
 from wav2vec2_eval.sources import model_folder
@@ -106,7 +107,7 @@ def make_models(folder: Path, work: Path) -> Models:
     graph.write_graph(model, models.masked, attention_mask=True)
     del model
     waveforms = demo_waveforms()[::2] if folder == DEMO_MODEL else noise(lengths_of(0, 16))
-    with candidate(models.int8) as new:
+    with new_model(models.int8) as new:
         int8.quantize(models.masked, new, [gear_input(waveform) for waveform in waveforms])
     return models
 

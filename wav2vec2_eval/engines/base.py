@@ -7,25 +7,45 @@ times. It is a stream and not a call, so that an engine may overlap copying and 
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from ..errors import SuiteError, one_line
-from ..files.tensors import format_shape
+from ..files.tensors import DTYPE, format_shape
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 Arrays = Sequence[np.ndarray]  # the model inputs of one utterance, in model order
 
+# How libraries say that memory was lacking, after long names of source files. A thread needs memory for its stack.
+_LACK_OF_MEMORY = re.compile(r"alloc|pthread_create|resource temporarily unavailable", re.IGNORECASE)
+
+_TENSOR = f"a tensor of {' '.join(DTYPE)}, with at least one axis"
+_BOTH_OR_NEITHER = "give --attention_mask to both preprocess.py and export_onnx.py, or to neither"
+
+
+class Port(NamedTuple):
+    """What an engine's library says of an input or output of a model. Nothing about it is checked yet.
+
+    `element` is the name of its type in DTYPE if it is one of those. `shape` has None for an axis of any length; it is
+    None if the library does not know the number of axes.
+    """
+
+    name: str
+    element: str
+    shape: tuple[int | None, ...] | None
+
 
 class TensorSpec(NamedTuple):
-    """A model input: its name, element type and shape, None for an axis of any length."""
+    """A model input that the suite can fill: its name, element type and shape, None for an axis of any length."""
 
     name: str
     dtype: np.dtype
@@ -63,10 +83,21 @@ class Engine(ABC):
     inputs: Sequence[TensorSpec]
     gears: Sequence[tuple[int, ...]] | None = None  # the axes of all inputs in a row; None: any length `inputs` allow
     conditions: Conditions
+    metadata: Mapping[str, str] = MappingProxyType({})  # of an .onnx; an .om has none
+
+    def stream(self, utterances: Iterable[Arrays]) -> Generator[Result, None, None]:
+        """Infer each utterance; yields one Result each, in order.
+
+        Raises SuiteError if the model fails, or if an output is not a tensor that a results file can hold.
+        """
+        with closing(self._infer(utterances)) as results:
+            for result in results:
+                _check_outputs(result.outputs)
+                yield result
 
     @abstractmethod
-    def stream(self, utterances: Iterable[Arrays]) -> Iterator[Result]:
-        """Infer each utterance; yields one Result each, in order. Raises SuiteError if the model fails."""
+    def _infer(self, utterances: Iterable[Arrays]) -> Generator[Result, None, None]:
+        """What `stream` does, without the check of the outputs. Raises SuiteError if the model fails."""
 
     @abstractmethod
     def close(self) -> None:
@@ -90,20 +121,31 @@ class Engine(ABC):
         A file of floats also fits a float input of another width; it is converted when it is read.
         """
         same = [spec.dtype == dtype or spec.dtype.kind == dtype.kind == "f" for spec, dtype in zip(self.inputs, dtypes)]
-        if len(self.inputs) != len(dtypes) or not all(same):
-            found = ",".join(dtype.name for dtype in dtypes)
-            raise SuiteError(
-                f"--input_dtypes={found}: the model's inputs are {self._names()}; give one dtype for each, in this "
-                f"order"
+        if len(self.inputs) == len(dtypes) and all(same):
+            return
+        if any(spec.dtype.kind != "f" for spec in self.inputs):
+            remedy = (
+                "floats are not converted to another kind, and preprocess.py writes float32: export the model with "
+                "export_onnx.py (--attention_mask: with a float32 mask), or write the files in the model's types"
             )
+        else:
+            remedy = f"expected --input_dtypes={','.join(spec.dtype.name for spec in self.inputs)}"
+            if len(self.inputs) != len(dtypes):
+                remedy += f" and as many inputs in the data; {_BOTH_OR_NEITHER}"
+        found = ",".join(dtype.name for dtype in dtypes)
+        raise SuiteError(f"--input_dtypes={found}: the model's inputs are {self._names()}; {remedy}")
 
-    def check_shapes(self, shapes: Mapping[str, Sequence[tuple[int, ...]]]) -> None:
-        """Raise SuiteError unless the inputs of every utterance, by its key, fit in number, fixed axes and gears."""
-        for key, found in shapes.items():
+    def check_shapes(self, shapes: Iterable[tuple[str, Sequence[tuple[int, ...]]]]) -> None:
+        """Raise SuiteError unless the inputs of every utterance fit in number, fixed axes and gears.
+
+        `shapes` has a pair for each utterance: its key, and the shapes of its inputs.
+        """
+        gears = None if self.gears is None else set(self.gears)
+        for key, found in shapes:
             if len(found) != len(self.inputs):
                 raise SuiteError(
-                    f"utterance {key}: expected {len(self.inputs)} inputs ({self._names()}), "
-                    f"found {len(found)} manifest lines"
+                    f"utterance {key}: expected {len(self.inputs)} inputs ({self._names()}), found {len(found)} "
+                    f"manifest lines; {_BOTH_OR_NEITHER}"
                 )
             for shape, spec in zip(found, self.inputs):
                 fits = len(shape) == len(spec.shape) and all(
@@ -114,15 +156,48 @@ class Engine(ABC):
                         f"utterance {key}: input {spec.name} has shape {format_shape(spec.shape)}, "
                         f"the manifest says {format_shape(shape)}"
                     )
-            if self.gears is not None and tuple(axis for shape in found for axis in shape) not in self.gears:
-                gears = ",".join(str(gear[-1]) for gear in self.gears)
+            if gears is not None and tuple(axis for shape in found for axis in shape) not in gears:
+                lengths = ",".join(str(gear[-1]) for gear in self.gears or ())
                 raise SuiteError(
                     f"utterance {key}: {found[0][-1]} samples are no gear of the model; run preprocess.py with "
-                    f"--gears={gears}"
+                    f"--gears={lengths}"
                 )
 
     def _names(self) -> str:
         return ", ".join(f"{spec.name} {spec.dtype.name}" for spec in self.inputs)
+
+
+def check_model(path: Path, inputs: Iterable[Port], outputs: Iterable[Port]) -> tuple[list[TensorSpec], list[np.dtype]]:
+    """The model's inputs, and the types of its outputs.
+
+    Raises SuiteError unless there are some of both, and each is a tensor with at least one axis, of a type in DTYPE.
+    Only an output may have an unknown number of axes.
+    """
+    input_specs = [_tensor_spec(path, "input", port) for port in inputs]
+    output_specs = [_tensor_spec(path, "output", port) for port in outputs]
+    if not input_specs or not output_specs:
+        raise unusable(path, ValueError(f"it has {len(input_specs)} inputs and {len(output_specs)} outputs"))
+    return input_specs, [spec.dtype for spec in output_specs]
+
+
+def _tensor_spec(path: Path, kind: str, port: Port) -> TensorSpec:
+    shape = (None,) if kind == "output" and port.shape is None else port.shape
+    if port.element not in DTYPE or not shape:
+        found = f"{port.element} without axes" if port.element in DTYPE else port.element
+        raise SuiteError(f"{path}: model {kind} {port.name}: expected {_TENSOR}, found {found}; change the model")
+    return TensorSpec(port.name, DTYPE[port.element], shape)
+
+
+def _check_outputs(outputs: Sequence[object]) -> None:
+    """Raise SuiteError unless every output of an utterance is an array that a results file and the journal can hold."""
+    for index, output in enumerate(outputs):
+        if not isinstance(output, np.ndarray):
+            found = f"a {type(output).__name__}"
+        elif output.dtype.name not in DTYPE or not output.size or not output.ndim:
+            found = f"{output.dtype.name} {format_shape(output.shape)}"
+        else:
+            continue
+        raise SuiteError(f"model output {index}: expected {_TENSOR} and not empty, found {found}; change the model")
 
 
 def check_precision(model_path: Path, asked: str, stored: str | None) -> None:
@@ -141,4 +216,17 @@ def check_precision(model_path: Path, asked: str, stored: str | None) -> None:
 
 def unusable(model_path: Path, error: Exception) -> SuiteError:
     """The error for a model that an engine's library refuses."""
+    if _is_lack_of_memory(error):
+        return SuiteError(f"{model_path}: not enough memory to load it; free some, or see --num_threads")
     return SuiteError(f"{model_path}: cannot be loaded ({one_line(error, 200)}); export it again with export_onnx.py")
+
+
+def failed(library: str, arrays: Arrays, error: Exception) -> SuiteError:
+    """The error for an utterance, or a batch, on which an engine's library fails."""
+    shapes = ", ".join(str(array.shape) for array in arrays)
+    cause = "not enough memory" if _is_lack_of_memory(error) else one_line(error)
+    return SuiteError(f"{library} failed on inputs of shape {shapes}: {cause}")
+
+
+def _is_lack_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or _LACK_OF_MEMORY.search(str(error)) is not None

@@ -10,10 +10,13 @@ import numpy as np
 
 from ..errors import SuiteError
 from ..files.names import ATTENTION_MASK, INPUT
+from ..files.tensors import format_shape
 from ..speech.audio import RECEPTIVE_FIELD, frame_count
 from .base import Arrays, TensorSpec
 
 Batch = Sequence[Arrays]
+
+MOST_UTTERANCES = 1024  # in a batch: beyond that, memory ends before anything is gained
 
 
 def is_masked(inputs: Sequence[TensorSpec]) -> bool:
@@ -23,7 +26,9 @@ def is_masked(inputs: Sequence[TensorSpec]) -> bool:
 
 
 def check_batch_size(batch_size: int, inputs: Sequence[TensorSpec]) -> None:
-    """Raise SuiteError unless the model answers each utterance of a batch as if it were alone."""
+    """Raise SuiteError unless the model answers each utterance of such a batch as if it were alone."""
+    if batch_size > MOST_UTTERANCES:
+        raise SuiteError(f"--batch_size={batch_size}: expected at most {MOST_UTTERANCES} utterances")
     if batch_size > 1 and not is_masked(inputs):
         raise SuiteError(
             f"--batch_size={batch_size} needs a model with attention_mask, to keep each utterance's answer; "
@@ -59,9 +64,21 @@ def stack(batch: Batch, multiple: int = 1) -> list[np.ndarray]:
 
 
 def split(outputs: Sequence[np.ndarray], batch: Batch, stacked: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
-    """The outputs of each utterance of `batch`: its rows of the (B, F, V) logits, cut to the frames of its waveform."""
+    """The outputs of each utterance of `batch`: its rows of the (B, F, V) logits, cut to the frames of its waveform.
+
+    Raises SuiteError if an output does not have a row for each row that went in, and a frame for each of wav2vec 2.0.
+    """
     if len(batch) == 1 and stacked[0].shape == batch[0][0].shape:
         return [list(outputs)]
+    rows_in, length = stacked[0].shape
+    expected = rows_in, frame_count(length)
+    for index, output in enumerate(outputs):
+        if output.shape[:2] != expected:
+            raise SuiteError(
+                f"output {index} of the model has shape {format_shape(output.shape)}, expected {expected[0]} rows of "
+                f"{expected[1]} frames, so it cannot be divided among utterances; see --engine=onnxruntime and "
+                f"--batch_size=1"
+            )
     results: list[list[np.ndarray]] = []
     row = 0
     for waveform, *_ in batch:

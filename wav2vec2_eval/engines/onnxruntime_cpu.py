@@ -4,19 +4,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..errors import SuiteError, one_line
+from ..errors import SuiteError
 from ..files.names import PRECISION_KEY
-from ..files.tensors import DTYPE
 from ..machine.cpu import cpu_name
 from . import batching
-from .base import Arrays, Conditions, Engine, Result, TensorSpec, check_precision, unusable
+from .base import Arrays, Conditions, Engine, Port, Result, check_model, check_precision, failed, unusable
 from .clock import MeasureTime
+from .model_file import read_metadata
 
 # onnxruntime names element types as ONNX does, except these; the others carry their width already.
 _ONNX_NAMES = {"float": "float32", "double": "float64"}
@@ -35,22 +35,31 @@ class OnnxruntimeEngine(Engine):
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = num_threads
             options.log_severity_level = 4  # its log repeats the exceptions below
-            self._session = onnxruntime.InferenceSession(model_path, options, providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(
+                model_path,
+                options,
+                providers=["CPUExecutionProvider"],
+                enable_fallback=0,  # it would print four lines, and try the same provider again
+            )
+            inputs, outputs = map(_port, self._session.get_inputs()), map(_port, self._session.get_outputs())
+            self.inputs, output_dtypes = check_model(model_path, inputs, outputs)
+        except SuiteError:
+            raise
         except Exception as error:  # onnxruntime has a dozen classes for a bad model and no common base
             raise unusable(model_path, error) from None
-        self.inputs = [_spec(node) for node in self._session.get_inputs()]
         batching.check_batch_size(batch_size, self.inputs)
         self._batch_size = batch_size
-        check_precision(model_path, precision, self._session.get_modelmeta().custom_metadata_map.get(PRECISION_KEY))
+        self.metadata = read_metadata(model_path)
+        check_precision(model_path, precision, self.metadata.get(PRECISION_KEY))
         self.conditions = Conditions(
             engine=f"onnxruntime {onnxruntime.__version__}",
             device=cpu_name(),
-            precision=_spec(self._session.get_outputs()[0]).dtype.name if precision == "f32" else precision,
+            precision=output_dtypes[0].name if precision == "f32" else precision,
             num_threads=num_threads,
             batch_size=batch_size,
         )
 
-    def stream(self, utterances: Iterable[Arrays]) -> Iterator[Result]:
+    def _infer(self, utterances: Iterable[Arrays]) -> Generator[Result, None, None]:
         """Infer `batch_size` utterances at a time; each is charged an equal share of `InferenceSession.run`."""
         clock: dict[str, int] = {}
         for batch in batching.batched(utterances, self._batch_size):
@@ -68,17 +77,14 @@ class OnnxruntimeEngine(Engine):
             )
             return outputs
         except Exception as error:  # no common base here either
-            shapes = ", ".join(str(array.shape) for array in inputs)
-            raise SuiteError(f"onnxruntime failed on inputs of shape {shapes}: {one_line(error)}") from None
+            raise failed("onnxruntime", inputs, error) from None
 
     def close(self) -> None:
         del self._session
 
 
-def _spec(node: Any) -> TensorSpec:
-    """What onnxruntime says of a model input or output."""
-    element = re.sub(r"tensor\((\w+)\)", r"\1", node.type)
-    dtype = DTYPE.get(_ONNX_NAMES.get(element, element))
-    if dtype is None:
-        raise SuiteError(f"model input {node.name}: expected a tensor of {' '.join(DTYPE)}, found {node.type}")
-    return TensorSpec(node.name, dtype, tuple(axis if isinstance(axis, int) else None for axis in node.shape))
+def _port(node: Any) -> Port:
+    """What onnxruntime says of a model input or output. Its shape is empty, too, if the number of axes is not known."""
+    element = re.sub(r"^tensor\((\w+)\)$", r"\1", node.type)
+    shape = tuple(axis if isinstance(axis, int) else None for axis in node.shape)
+    return Port(node.name, _ONNX_NAMES.get(element, element), shape or None)

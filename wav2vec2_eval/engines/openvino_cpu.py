@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -25,8 +25,9 @@ from ..errors import SuiteError, one_line
 from ..machine.cpu import cpu_features, cpu_name
 from ..speech.padding import GEAR_STEP
 from . import batching
-from .base import Arrays, Conditions, Engine, Result
-from .openvino_model import read_in_2d, read_model, tensor_spec
+from .base import Arrays, Conditions, Engine, Result, check_model, failed, unusable
+from .model_file import read_metadata
+from .openvino_model import ports, read_in_2d, read_model
 from .precision import PRECISIONS
 from .side_by_side import Executor, run_side_by_side
 
@@ -53,8 +54,7 @@ class Request(Executor[Job, "list[np.ndarray]"]):
         try:
             self._request.infer(job.stacked, share_inputs=True)
         except Exception as error:  # OpenVINO's exceptions have no common base
-            shapes = ", ".join(str(array.shape) for array in job.stacked)
-            raise SuiteError(f"OpenVINO failed on inputs of shape {shapes}: {one_line(error)}") from None
+            raise failed("OpenVINO", job.stacked, error) from None
 
     def outputs(self) -> list[np.ndarray]:
         try:
@@ -96,6 +96,19 @@ class OpenVinoEngine(Engine):
         batch_size: int = 1,
         in_flight: int | None = None,
     ) -> None:
+        if in_flight and in_flight > num_threads:
+            raise SuiteError(
+                f"--in_flight={in_flight}: expected at most --num_threads={num_threads}, because each execution needs "
+                f"a thread"
+            )
+        try:
+            self._open(model_path, num_threads, precision, batch_size, in_flight)
+        except (SuiteError, OSError):
+            raise
+        except Exception as error:  # OpenVINO's exceptions have no common base
+            raise unusable(model_path, error) from None
+
+    def _open(self, model_path: Path, num_threads: int, precision: str, batch_size: int, in_flight: int | None) -> None:
         import openvino
 
         core = openvino.Core()
@@ -103,7 +116,8 @@ class OpenVinoEngine(Engine):
         if precision == "bf16" and not has_bf16:
             raise SuiteError(f"--precision=bf16: {cpu_name()} has no bfloat16 instructions; use f32")
         model = read_in_2d(core, model_path) if precision == "bf16" else read_model(model_path, precision)
-        self.inputs = [tensor_spec(node) for node in model.inputs]
+        self.inputs, _ = check_model(model_path, *ports(model))
+        self.metadata = read_metadata(model_path)
         batching.check_batch_size(batch_size, self.inputs)
         self._batch_size = batch_size
         self._multiple = GEAR_STEP if batching.is_masked(self.inputs) else 1
@@ -125,11 +139,7 @@ class OpenVinoEngine(Engine):
             properties["CPU_RUNTIME_CACHE_CAPACITY"] = 0
             # oneDNN, OpenVINO's library of kernels, reads this when it is first used.
             os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "0")
-        try:
-            compiled = core.compile_model(model, "CPU", properties)
-        except RuntimeError as error:
-            version = openvino.__version__
-            raise SuiteError(f"{model_path}: OpenVINO {version} cannot compile it: {one_line(error)}") from None
+        compiled = core.compile_model(model, "CPU", properties)
         num_requests = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
         self._executors = [Request(compiled.create_infer_request()) for _ in range(num_requests)]
         slow = cpu_features() and not cpu_features() & INT8_FEATURES
@@ -143,7 +153,7 @@ class OpenVinoEngine(Engine):
             in_flight=num_requests,
         )
 
-    def stream(self, utterances: Iterable[Arrays]) -> Iterator[Result]:
+    def _infer(self, utterances: Iterable[Arrays]) -> Generator[Result, None, None]:
         """Infer with every request busy; the results come in the order of the utterances.
 
         With several executions at once, `pure_ns` is a share of the busy time, and `elapsed_ms` is the time from the

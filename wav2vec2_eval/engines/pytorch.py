@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING
 
 from ..errors import SuiteError
@@ -72,7 +72,7 @@ class PytorchEngine(Engine):
             num_threads=num_threads,
         )
 
-    def stream(self, utterances: Iterable[Arrays]) -> Iterator[Result]:
+    def _infer(self, utterances: Iterable[Arrays]) -> Generator[Result, None, None]:
         """Infer each utterance: (1, T) float32 -> (1, F, V) float32.
 
         Only the forward pass is timed, between two synchronisations of the device.

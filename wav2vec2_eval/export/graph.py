@@ -4,21 +4,27 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import onnx
 import torch
+from onnx.external_data_helper import load_external_data_for_model
 from torch.nn.utils import parametrize
 from transformers import Wav2Vec2ForCTC
 
+from ..engines.model_file import external_files
 from ..errors import SuiteError
 from ..files.names import ATTENTION_MASK, INPUT, OUTPUT
 from ..sources.model_folder import symbols
 from ..speech.audio import CONV_KERNELS, CONV_STRIDES
 from .masked import MaskedWav2Vec2
+from .new_model import weights_name
 
 OPSET = 11  # the oldest that ATC documents for every CANN version in use
 TRACED_SAMPLES = 40_000
+NO_METADATA: Mapping[str, str] = MappingProxyType({})
 
 
 def check_supported(model: Wav2Vec2ForCTC, name: str, attention_mask: bool) -> None:
@@ -62,22 +68,44 @@ def input_names(attention_mask: bool) -> list[str]:
     return [INPUT, ATTENTION_MASK] if attention_mask else [INPUT]
 
 
-def write_graph(model: Wav2Vec2ForCTC, path: Path, attention_mask: bool) -> None:
-    """Write the graph of `model` to `path`: inputs (batch_size, data_len) -> logits (batch_size, frames, symbols)."""
+def write_graph(
+    model: Wav2Vec2ForCTC, path: Path, attention_mask: bool, metadata: Mapping[str, str] = NO_METADATA
+) -> None:
+    """Write the graph of `model` to `path`: inputs (batch_size, data_len) -> logits (batch_size, frames, symbols).
+
+    A model above 2 GB gets its weights in one more file, in the same folder, which is to have no other files.
+    """
     trace(MaskedWav2Vec2(model) if attention_mask else _Logits(model), input_names(attention_mask), path)
-    remove_no_ops(path)
+    graph = onnx.load(path, load_external_data=False)
+    remove_no_ops(graph)
+    onnx.helper.set_model_props(graph, dict(metadata))
+    _save(graph, path)
     onnx.checker.check_model(path, full_check=True)
 
 
+def _save(graph: onnx.ModelProto, path: Path) -> None:
+    """Write `graph` over the file from which it was loaded, with all its external data in one file."""
+    traced = external_files(path)
+    if not traced:
+        onnx.save(graph, path)
+        return
+    weights = weights_name(path)
+    load_external_data_for_model(graph, str(path.parent))
+    for name in traced:
+        (path.parent / name).unlink()
+    onnx.save(graph, path, save_as_external_data=True, location=weights)
+    (path.parent / weights).chmod(path.stat().st_mode)  # onnx lets nobody but the owner read it
+
+
 def trace(module: torch.nn.Module, names: list[str], path: Path) -> None:
-    """Write the module's graph to `path`."""
+    """Write the module's graph to `path`. Above 2 GB, PyTorch writes a file for each weight, too, beside `path`."""
     with warnings.catch_warnings():
         # The exporter that still writes opset 11 warns that it is deprecated, and the tracer of each shape check.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             module.eval(),  # the exporter restores every submodule to the wrapper's mode
             tuple(torch.ones(1, TRACED_SAMPLES) for _ in names),
-            path,
+            str(path),  # of a Path, PyTorch would not take the folder
             dynamo=False,
             opset_version=OPSET,
             input_names=names,
@@ -89,11 +117,11 @@ def trace(module: torch.nn.Module, names: list[str], path: Path) -> None:
         )
 
 
-def remove_no_ops(path: Path) -> None:
+def remove_no_ops(model: onnx.ModelProto) -> None:
     """Remove nodes whose output equals their input: Identity, and Cast to the type that the input has already."""
-    model = onnx.shape_inference.infer_shapes(onnx.load(path))
     graph = model.graph
-    types = {value.name: value.type.tensor_type.elem_type for value in graph.value_info}
+    inferred = onnx.shape_inference.infer_shapes(model).graph.value_info
+    types = {value.name: value.type.tensor_type.elem_type for value in inferred}
     source: dict[str, str] = {}  # a no-op's output -> its input
     for node in list(graph.node):
         for position, name in enumerate(node.input):
@@ -105,4 +133,3 @@ def remove_no_ops(path: Path) -> None:
             source[node.output[0]] = node.input[0]
             graph.node.remove(node)
     del graph.value_info[:]
-    onnx.save(model, path)

@@ -12,27 +12,32 @@ import importlib
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
 
 from ..engines.base import Arrays
 from ..engines.choose import open_engine
+from ..engines.model_file import read_metadata
 from ..engines.openvino_graph import to_2d
 from ..engines.precision import INSTALL_OPENVINO
 from ..errors import SuiteError
-from ..files import manifest
-from ..files.atomic import candidate
+from ..files.manifest import Manifest
 from ..files.names import PRECISION_KEY, UTTERANCES_NAME
 from ..files.tensors import DTYPE
 from ..speech import wer
 from ..speech.ctc import Symbols, greedy_decode
+from .new_model import new_model
+
+if TYPE_CHECKING:
+    from transformers import Wav2Vec2ForCTC
 
 FLOAT_CONVOLUTIONS = 4
 CALIBRATED_UTTERANCES = 300  # at most; NNCF's own default
 MAX_LOSS = 0.005  # of WER, on utterances that were not calibrated on
 OPSET = 13  # the first with a scale per channel
-
+MOST_BYTES = 1_900_000_000  # of weights: NNCF and onnx's converter of versions do not take a model above 2 GB
 
 _FLOAT32 = DTYPE["float32"]
 
@@ -40,16 +45,17 @@ _FLOAT32 = DTYPE["float32"]
 class Utterances(Sequence[Arrays]):
     """The model inputs of a manifest's utterances, each read when it is needed, and the reference texts."""
 
-    def __init__(self, entries: Sequence[Sequence[manifest.Entry]], texts: Sequence[str]) -> None:
-        self._entries = entries
+    def __init__(self, inputs: Manifest, keys: Sequence[str], texts: Sequence[str]) -> None:
+        self._inputs = inputs
+        self._keys = keys
         self.texts = texts
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._keys)
 
     def __getitem__(self, index: int) -> list[np.ndarray]:  # type: ignore[override]  # slices are not needed
-        entries = self._entries[index]  # IndexError ends an iteration
-        return manifest.read_arrays(entries, [_FLOAT32] * len(entries))
+        key = self._keys[index]  # IndexError ends an iteration
+        return self._inputs.read_arrays(key, [_FLOAT32] * len(self._inputs[key]))
 
 
 def read_calibration(path: Path, num_inputs: int) -> tuple[Utterances, Utterances]:
@@ -58,9 +64,10 @@ def read_calibration(path: Path, num_inputs: int) -> tuple[Utterances, Utterance
     Both are drawn evenly from the whole set, so they have the same speakers. Raises SuiteError for a manifest without
     references, or for another number of inputs.
     """
-    inputs = manifest.read_manifest(path)
-    references = manifest.read_utterances(path.with_name(UTTERANCES_NAME))
-    manifest.check_same_keys(inputs, references, str(path))
+    inputs = Manifest(path)
+    references = inputs.references()
+    if references is None:
+        raise SuiteError(f"--calibration={path}: expected {UTTERANCES_NAME} beside it, found none")
     if len(inputs) < 2:
         raise SuiteError(f"--calibration={path}: expected at least 2 utterances, found {len(inputs)}")
     found = len(next(iter(inputs.values())))
@@ -69,12 +76,11 @@ def read_calibration(path: Path, num_inputs: int) -> tuple[Utterances, Utterance
             f"--calibration={path}: its utterances have {found} inputs, the model has {num_inputs}; give "
             f"--attention_mask to both preprocess.py and export_onnx.py, or to neither"
         )
-    manifest.check_tensors(path, inputs, [_FLOAT32] * num_inputs)
+    inputs.check_tensors([_FLOAT32] * num_inputs)
     keys = list(inputs)
     step = -(-len(keys[::2]) // CALIBRATED_UTTERANCES)
     calibrated, held_out = (
-        Utterances([inputs[key] for key in part], [references[key].text for key in part])
-        for part in (keys[::2][::step], keys[1::2])
+        Utterances(inputs, part, [references[key].text for key in part]) for part in (keys[::2][::step], keys[1::2])
     )
     return calibrated, held_out
 
@@ -88,11 +94,21 @@ def check_installed() -> None:
         raise SuiteError(f"--quantize: NNCF cannot be imported; {INSTALL_OPENVINO}") from None
 
 
+def check_size(model: Wav2Vec2ForCTC, name: str) -> None:
+    """Raise SuiteError if the model is too large to be quantized."""
+    size = sum(weight.nbytes for weight in model.parameters())
+    if size > MOST_BYTES:
+        raise SuiteError(
+            f"--quantize: {name} has {size / 1e9:.1f} GB of weights, expected at most {MOST_BYTES / 1e9:.1f} GB; "
+            f"export it without --quantize"
+        )
+
+
 def export_int8(
     source: Path, path: Path, calibrated: Utterances, held_out: Utterances, symbols: Symbols, num_threads: int
 ) -> None:
     """Quantize `source` into `path` if, and only if, that costs no accuracy. Raises SuiteError otherwise."""
-    with candidate(path) as new:
+    with new_model(path) as new:
         quantize(source, new, calibrated)
         onnx.checker.check_model(new, full_check=True)
         exact, quantized = (
@@ -106,7 +122,7 @@ def export_int8(
 
 
 def quantize(source: Path, target: Path, utterances: Sequence[Arrays]) -> None:
-    """Write `source` with int8 weights and activations, calibrated on `utterances`."""
+    """Write `source` with int8 weights and activations, calibrated on `utterances`, and with its metadata."""
     check_installed()
     import nncf
     from onnx import version_converter
@@ -124,7 +140,7 @@ def quantize(source: Path, target: Path, utterances: Sequence[Arrays]) -> None:
         ignored_scope=nncf.IgnoredScope(names=names),
         model_type=nncf.ModelType.TRANSFORMER,
     )
-    onnx.helper.set_model_props(quantized, {PRECISION_KEY: "int8"})
+    onnx.helper.set_model_props(quantized, {**read_metadata(source), PRECISION_KEY: "int8"})
     onnx.save(quantized, target)
 
 

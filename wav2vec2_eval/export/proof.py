@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +15,9 @@ from ..engines.base import Engine
 from ..engines.choose import open_engine
 from ..engines.openvino_model import is_installed
 from ..errors import SuiteError
-from ..files.atomic import candidate
 from ..speech.padding import GEARS, masked_input
 from . import graph
+from .new_model import new_model
 
 PROOF_SAMPLES = (400, 10_000, 33_360, 73_123, 160_000)  # below and above the traced length, gears and others
 MASKED_PROOF_SAMPLES = (400, 33_360, 73_123, 166_960, 559_280)  # true lengths, each in all gears that hold it
@@ -25,10 +25,20 @@ OTHER_PROOF_STEP = 8  # in engines other than onnxruntime, every eighth gear pro
 MAX_RELATIVE_ERROR = 1e-4
 
 
-def export_proven(model: Wav2Vec2ForCTC, path: Path, *, attention_mask: bool = False, num_threads: int) -> None:
-    """Write `path` if, and only if, its graph is valid and equals `model`. Raises SuiteError otherwise."""
-    with candidate(path) as new:
-        graph.write_graph(model, new, attention_mask)
+def export_proven(
+    model: Wav2Vec2ForCTC,
+    path: Path,
+    *,
+    attention_mask: bool = False,
+    metadata: Mapping[str, str] = graph.NO_METADATA,
+    num_threads: int,
+) -> None:
+    """Write `path`, with `metadata`, if, and only if, its graph is valid and equals `model`.
+
+    Raises SuiteError otherwise.
+    """
+    with new_model(path) as new:
+        graph.write_graph(model, new, attention_mask, metadata)
         prove(model, new, attention_mask, num_threads)
 
 

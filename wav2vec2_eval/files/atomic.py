@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that are whole or absent: written under another name and renamed, so `kill -9` leaves no half of a file."""
+"""New files, which are created exclusively and without following links, and the digests of files."""
 
 from __future__ import annotations
 
@@ -7,12 +7,9 @@ import hashlib
 import os
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
-
-from ..errors import SuiteError
-from .locks import locked
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -44,25 +41,6 @@ def new_file(path: Path) -> Iterator[NewFile]:
         if isinstance(error, OSError) and error.filename is None:  # "No space left on device" does not say where
             error.filename = str(path)
         raise
-
-
-@contextmanager
-def candidate(path: Path) -> Iterator[Path]:
-    """Where to write a model that becomes `path` if the block ends without an exception, and is removed otherwise.
-
-    The folder of `path` is made if need be, and locked. The candidate keeps the suffix of `path`, because libraries
-    read it.
-    """
-    with locked(path.parent) as token:
-        new = path.with_name(f"{token}{path.suffix}")
-        try:
-            yield new
-            if path.is_dir():
-                raise SuiteError(f"{path}: expected the name of a file to write, found a folder")
-            new.replace(path)
-        finally:
-            with suppress(FileNotFoundError):
-                new.unlink()
 
 
 def file_digest(path: Path) -> str:

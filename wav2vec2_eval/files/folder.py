@@ -96,9 +96,80 @@ class OutputFolder:
         for entry in os.scandir(self.path):
             if entry.name == LOCK_NAME or entry.name.startswith(self._token):
                 continue
+            if not (files is not None and (entry.name == LIST_NAME or (run is not None and entry.name in files))):
+                raise SuiteError(
+                    f"{self.path}: holds files that {script} did not write ({entry.name}); choose another folder"
+                )
+            if not entry.is_file(follow_symlinks=False):
+                raise SuiteError(f"{self.path / entry.name}: expected a regular file, found something else; remove it")
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[NewFile]:
+        """Write a file of the folder; it is recorded at the end of the block."""
+        with new_file(self.path / name) as file:
+            yield file
+        self.record(name, Content(file.size, file.crc32))
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write a file of the folder."""
+        with self.writing(name) as file:
+            file.write(text.encode("utf-8"))
+
+    def close(self) -> None:
+        """Finish the list."""
+        self._list.close()
+
+
+class OutputFolder:
+    """A folder whose lock this process holds."""
+
+    def __init__(self, path: Path, token: str) -> None:
+        self.path = path
+        self._token = token
+        self._temporaries = 0
+
+    def files(self) -> FileList | None:
+        """The files that the scripts wrote here; None if the folder has no list yet."""
+        files = read_list(self.path)
+        if files is not None:
+            files.check()  # names from it are replaced and removed
+        return files
+
+    def check_free(self, *names: str) -> None:
+        """Raise SuiteError if one of these files is there and no script wrote it, or is no regular file."""
+        files = self.files()
+        for name in names:
+            try:
+                mode = (self.path / name).lstat().st_mode
+            except FileNotFoundError:
+                continue
+            if files is None or name not in files:
+                raise SuiteError(
+                    f"{self.path / name}: no script wrote this file, and it would be replaced; choose another folder"
+                )
+            if not stat.S_ISREG(mode):
+                raise SuiteError(f"{self.path / name}: expected a regular file, found something else; remove it")
+
+    def check_alone(self, script: str) -> None:
+        """Raise SuiteError if the folder holds a file that the scripts did not write, or files of another script."""
+        files, run = self.files(), read_run(self.path)
+        if files is None and run is not None:
+            raise SuiteError(
+                f"{self.path}: written by an older version, which kept no {LIST_NAME}; delete it, or choose another "
+                f"folder"
+            )
+        if run is not None and run.script != script:
+            raise SuiteError(f"{self.path}: holds files of {run.script}; choose another folder for {script}")
+        for entry in os.scandir(self.path):
+            if entry.name == LOCK_NAME or entry.name.startswith(self._token):
+                continue
             if files is None or not (entry.name == LIST_NAME or entry.name in files):
                 raise SuiteError(
                     f"{self.path}: holds files that {script} did not write ({entry.name}); choose another folder"
+                )
+            if run is None and entry.name != LIST_NAME:
+                raise SuiteError(
+                    f"{self.path}: holds files that {script} did not write ({entry.name}): it has no {RUN_NAME}; choose another folder"
                 )
             if not entry.is_file(follow_symlinks=False):
                 raise SuiteError(f"{self.path / entry.name}: expected a regular file, found something else; remove it")

@@ -50,7 +50,10 @@ def read_journal(source: Source, whole: bool = True) -> Journal:
     path = source.folder / JOURNAL_NAME
     advice = "expected a results folder of pyacl_infer.py, run that again"
     content = source.read(JOURNAL_NAME, advice) if whole else read_bytes(path, advice)
-    return Table(path, content, _parse, advice, appended=True)
+    journal = Table(path, content, _parse, advice, appended=True)
+    if source.list is None or not whole:  # otherwise the file is as it was written
+        journal.check()
+    return journal
 
 
 def format_finished(key: str, item: Finished) -> str:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """One writer, or several readers, at a time in a folder.
 
-The lock belongs to an open file, so it ends with the process, however that ends. The file holds a token, with which
-the names of the writer's temporary files begin: whoever locks the folder next removes what a killed run left.
+The lock belongs to an open file, so it ends with the process, however that ends. While somebody writes, the file holds
+a token, with which the names of the writer's temporary files begin. If the writer is killed, the token stays, and
+whoever locks the folder next removes those files.
 """
 
 from __future__ import annotations
@@ -48,8 +49,9 @@ def locked(folder: Path, wait: bool = False) -> Iterator[str]:
         failed = False
     finally:
         with signals_deferred():
+            os.ftruncate(descriptor, 0)
             # It is kept where there is something to read, for readers who may not create it.
-            if not (folder / LIST_NAME).exists() or (failed and is_new):
+            if is_new and (failed or not (folder / LIST_NAME).exists()):
                 path.unlink(missing_ok=True)
                 if not existed and not any(folder.iterdir()):
                     folder.rmdir()

@@ -231,8 +231,11 @@ def format_utterance(utterance: Utterance) -> str:
 def read_utterances(path: Path, source: Source | None = None) -> Table[Utterance]:
     """Read `utterances.tsv`: key -> Utterance, in file order. Raises SuiteError if missing, damaged or malformed."""
     advice = "preprocess.py writes it, and pyacl_infer.py copies it"
-    content = _read(source or Source(path.parent), path, advice)
-    return Table(path, content, _parse_utterance, advice)
+    source = source or Source(path.parent)
+    utterances = Table(path, _read(source, path, advice), _parse_utterance, advice)
+    if source.list is None:  # otherwise the file is as it was written
+        utterances.check()
+    return utterances
 
 
 def _parse_utterance(lines: Sequence[str]) -> Utterance:

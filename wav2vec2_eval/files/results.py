@@ -183,6 +183,9 @@ class Results:
             self._journal = read_journal(source)
             manifest.check_same_keys(references, self._journal, f"{source.folder}: results")
         self._inputs = Manifest(source.folder / MANIFEST_NAME, source) if source.has(MANIFEST_NAME) else None
+        missing = next((key for key in references if self._inputs is not None and key not in self._inputs), None)
+        if missing is not None:
+            raise SuiteError(f"{source.folder / MANIFEST_NAME}: lacks utterance {missing}; run pyacl_infer.py again")
         names = source.list or (path.name for path in source.folder.iterdir())
         for name in names:
             key = result_key(name)

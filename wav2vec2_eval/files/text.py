@@ -15,10 +15,14 @@ def read_bytes(path: Path, advice: str) -> bytes:
     """The content of a regular file. Raises SuiteError, with `advice`, if there is none."""
     try:
         # Not blocking, because opening a named pipe would wait for its writer.
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise SuiteError(f"{path}: expected a regular file, found something else; {advice}")
-            return file.read()
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
+                return file.read()
+        finally:
+            os.close(descriptor)
     except (FileNotFoundError, NotADirectoryError):
         raise SuiteError(f"{path}: no such file; {advice}") from None
 

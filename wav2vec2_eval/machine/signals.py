@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ctrl-C and SIGTERM: delayed while a step must not be left half done."""
+"""Ctrl-C and SIGTERM: raised as exceptions, and delayed while a step must not be left half done."""
 
 from __future__ import annotations
 
@@ -8,6 +8,47 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+TRY_AGAIN_S = 0.01  # while a module is being imported
+
+
+class Terminated(SystemExit):
+    """SIGTERM has arrived. Its `code` is the exit status, 143."""
+
+
+def raise_signals() -> None:
+    """Raise KeyboardInterrupt on SIGINT, and Terminated on SIGTERM, unless they are ignored (background jobs)."""
+    for number in SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, _raise)
+
+
+def end_signals() -> None:
+    """Ignore SIGINT from here on, and let SIGTERM end the process without a word: it is ending already."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _raise(number: int, frame: FrameType | None) -> None:
+    """Raise the signal's exception, but not into a module that is being imported: it could get lost or abort there."""
+    if _imports(frame):
+        signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(number))
+        signal.setitimer(signal.ITIMER_REAL, TRY_AGAIN_S)
+    elif number == signal.SIGINT:
+        raise KeyboardInterrupt
+    else:
+        raise Terminated(128 + number)
+
+
+def _imports(frame: FrameType | None) -> bool:
+    """Whether a module is being imported in `frame` or in one of its callers."""
+    while frame is not None:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            return True
+        frame = frame.f_back
+    return False
 
 
 @contextmanager
@@ -27,7 +68,7 @@ def signals_deferred() -> Iterator[Sequence[int]]:
 
     before = {
         number: signal.signal(number, note)
-        for number in (signal.SIGINT, signal.SIGTERM)
+        for number in SIGNALS
         # An ignored signal stays ignored (background jobs). None: the handler was not installed by Python, or the
         # interpreter is shutting down.
         if signal.getsignal(number) not in (signal.SIG_IGN, None)

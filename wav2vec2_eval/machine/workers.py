@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Worker processes: one function, one job description that is sent once, and many numbered pieces of work."""
+"""Worker processes: one function, one job description that is sent once, and many numbered pieces of work.
+
+Every worker has a pipe of its own, and shares no lock, queue or thread with another. So nobody waits for a worker that
+dies at the wrong moment. (concurrent.futures can wait forever if a worker dies while another is being started.)
+"""
 
 from __future__ import annotations
 
@@ -7,17 +11,21 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection, wait
+from multiprocessing.reduction import ForkingPickler
 from typing import Any, TypeVar
 
-from .signals import signals_deferred
+from .signals import SIGNALS, signals_deferred
 
 Job = TypeVar("Job")
 Done = TypeVar("Done")
+
+LARGEST_CHUNK = 16  # pieces of work that are sent together
+CHUNKS_IN_HAND = 2  # of each worker, so that it never waits for the next
+WAIT_S = 0.1  # for results, before the next look at the signals
 
 
 class WorkerKilled(Exception):
@@ -35,37 +43,93 @@ def run_in_processes(
     if num_workers == 1 or count <= 1:
         yield from (work(job, index) for index in range(count))
         return
+    workers = min(num_workers, count)
+    size = max(1, min(LARGEST_CHUNK, count // (4 * workers)))
+    chunks = [range(start, min(start + size, count)) for start in range(0, count, size)]
+    # Signals wait until the workers have ended.
+    with signals_deferred() as received, ExitStack() as stack:
+        pipes = []
+        for _ in range(workers):
+            _stop_at(received)
+            pipes.append(stack.enter_context(_worker()))
+        description = ForkingPickler.dumps((work, job))
+        for pipe in pipes:
+            with _worker_may_die():
+                pipe.send_bytes(description)
+        yield from _in_order(pipes, chunks, received)
+
+
+def _in_order(pipes: Sequence[Connection], chunks: Sequence[range], received: Sequence[int]) -> Iterator[Any]:
+    """Hand out the chunks to the workers, and yield their results in order. A `received` signal ends it."""
+    to_do = iter(chunks)
+
+    def hand_out(pipe: Connection) -> None:
+        with suppress(StopIteration), _worker_may_die():
+            pipe.send(next(to_do))
+
+    for pipe in [*pipes] * CHUNKS_IN_HAND:
+        hand_out(pipe)
+    done: dict[range, tuple[list[Any], Exception | None]] = {}
+    for chunk in chunks:
+        while chunk not in done:
+            _stop_at(received)
+            for ready in wait(pipes, WAIT_S):
+                assert isinstance(ready, Connection)
+                with _worker_may_die():
+                    done.update([ready.recv()])
+                hand_out(ready)
+        results, error = done.pop(chunk)
+        yield from results
+        if error is not None:
+            raise error
+
+
+def _stop_at(received: Sequence[int]) -> None:
+    """Leave signals_deferred, which then hands the signal to its own handler."""
+    if received:
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def _worker_may_die() -> Iterator[None]:
+    """Around what uses a worker's pipe."""
+    try:
+        yield
+    except (EOFError, OSError):
+        raise WorkerKilled from None
+
+
+@contextmanager
+def _worker() -> Iterator[Connection]:
+    """Start a worker, and yield the pipe to it. It is killed at the end of the block: it holds nothing of value."""
     # Spawned, not forked: the fork of a process that has threads (pyarrow, tqdm) may deadlock.
     context = multiprocessing.get_context("spawn")
-    workers = min(num_workers, count)
-    chunk = max(1, min(16, count // (4 * workers)))
-    # A signal handler that raises inside the executor's code can leave its locks held. So signals wait until the
-    # workers have ended.
-    with signals_deferred() as received:
-        executor = ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(work, job))
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(theirs,), daemon=True)
+    with ours:
         try:
-            with _what_workers_inherit():
-                results = executor.map(_work, range(count), chunksize=chunk)  # starts all processes
-            for result in results:
-                if received:
-                    raise KeyboardInterrupt
-                yield result
-        except BrokenProcessPool:
+            with theirs, _what_workers_inherit():
+                process.start()
+        except BrokenPipeError:
             raise WorkerKilled from None
+        try:
+            yield ours
         finally:
-            executor.shutdown(cancel_futures=True)
+            process.kill()
+            process.join()
 
 
 @contextmanager
 def _what_workers_inherit() -> Iterator[None]:
-    """Set, while processes start, what they must inherit: Ctrl-C blocked, and no imports from the current folder.
+    """Set, while a process starts, what it must inherit: signals blocked, and no imports from the current folder.
 
-    Ctrl-C reaches every process of the group; the workers leave it to their parent. Without PYTHONSAFEPATH, a file
-    ./re.py of the user would be executed in them.
+    Ctrl-C, and often SIGTERM, reaches every process of the group; the workers leave both to their parent, which kills
+    them. Without PYTHONSAFEPATH, a file ./re.py of the user would be executed in them.
     """
-    signals = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     safe_path = os.environ.get("PYTHONSAFEPATH", "")
     os.environ["PYTHONSAFEPATH"] = "1"
+    resource_tracker.ensure_running()  # a helper of multiprocessing, whose start would unblock the signals
+    signals = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield
     finally:
@@ -73,13 +137,20 @@ def _what_workers_inherit() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, signals)
 
 
-_run: Callable[[int], Any]  # in a worker process: `work` with its job
-
-
-def _start_worker(work: Callable[[Any, int], Any], job: object) -> None:
-    global _run
-    _run = partial(work, job)
+def _serve(pipe: Connection) -> None:
+    """The life of a worker: what to do, then chunk after chunk, until it is killed or its parent has ended."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    with suppress(EOFError, BrokenPipeError):
+        work, job = pipe.recv()
+        while True:
+            chunk = pipe.recv()
+            results, error = [], None
+            try:
+                for index in chunk:
+                    results.append(work(job, index))
+            except Exception as raised:
+                error = raised
+            pipe.send((chunk, (results, error)))
 
 
 def _end_with_parent() -> None:
@@ -88,7 +159,3 @@ def _end_with_parent() -> None:
     if parent is not None:
         parent.join()
     os._exit(1)
-
-
-def _work(index: int) -> Any:
-    return _run(index)

@@ -1,18 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a data set is, and how the files of a local data set are found."""
+"""What a data set is, which ids and texts it may have, and how the files of a local data set are found."""
 
 from __future__ import annotations
 
 import os
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from ..errors import SuiteError
+from .packed import PackedStrings
+
+# An id is a field of the suite's tables, so it holds no control character, line separator or lone surrogate.
+_NOT_IN_IDS = re.compile(r"[\0-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+# The same for a text, except white space, which becomes a blank where texts are written.
+_NOT_IN_TEXTS = re.compile(r"[\0-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ud800-\udfff]")
+
 
 class Dataset(ABC):
-    """Utterances in a fixed order. Picklable, so that worker processes can read them too."""
+    """Utterances in a fixed order. Picklable, so that worker processes can read them too.
+
+    `ids` and `texts` may be lazy: they have a length and can be indexed and iterated, but perhaps not sliced.
+    """
 
     ids: Sequence[str]
     texts: Sequence[str]
@@ -25,11 +37,66 @@ class Dataset(ABC):
         """Decode one utterance: (T,) float32 in [-1, 1), 16 kHz mono. Raises SuiteError for a broken recording."""
 
 
-def find_files(folder: Path, suffix: str) -> list[Path]:
-    """All files below `folder` whose names end in `suffix`, sorted. Links are followed: data sets are often linked."""
-    return sorted(
-        Path(parent, name)
-        for parent, _, names in os.walk(folder, followlinks=True)
-        for name in names
-        if name.endswith(suffix)
-    )
+def check_utterance(utterance_id: object, text: object, where: str) -> None:
+    """Raise SuiteError, with the file `where`, unless both are strings that the suite's tables can hold."""
+    if not isinstance(utterance_id, str) or not utterance_id or _NOT_IN_IDS.search(utterance_id):
+        raise SuiteError(
+            f"{where}: expected an utterance id without tabs, line breaks and control characters, "
+            f"found {utterance_id!r:.100}; repair the id"
+        )
+    if not isinstance(text, str) or _NOT_IN_TEXTS.search(text):
+        raise SuiteError(
+            f"{where}: expected a text without control characters for utterance {utterance_id}, "
+            f"found {text!r:.100}; repair the text"
+        )
+
+
+def check_unique(ids: PackedStrings, where: Callable[[int], str], what: str = "utterance") -> None:
+    """Raise SuiteError if an id is there twice; `where` gives the file of an utterance's index."""
+    again = ids.repeated()
+    if again:
+        first, second = again
+        raise SuiteError(
+            f"{what} {ids[second]} is there twice ({where(first)} and {where(second)}); remove one, or give the "
+            f"folder of one copy by --dataset_path"
+        )
+
+
+def walk(root: Path, *suffixes: str) -> Iterator[tuple[str, list[str]]]:
+    """Every folder below `root`, with the sorted names of its files that end in one of `suffixes`.
+
+    Links are followed, because data sets are often linked, but no folder is visited twice. Raises SuiteError for a
+    folder that cannot be read, for a link to nothing, and for a named pipe or device that has one of the suffixes:
+    skipping them would change the score silently.
+    """
+    visited = set()
+    folders = [str(root)]
+    while folders:
+        folder = folders.pop()
+        names, inside = [], []
+        try:
+            status = Path(folder).stat()
+            if (status.st_dev, status.st_ino) in visited:
+                continue
+            visited.add((status.st_dev, status.st_ino))
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.is_symlink():
+                        entry.stat()  # raises OSError for a link to nothing, where is_dir() gives False
+                    if entry.is_dir():
+                        inside.append(entry.path)
+                    elif entry.name.endswith(suffixes):
+                        if not entry.is_file():
+                            raise SuiteError(f"{entry.path}: expected a regular file, found something else; remove it")
+                        names.append(entry.name)
+        except OSError as error:
+            raise SuiteError(
+                f"{error.filename or folder}: cannot be read ({error.strerror}); repair or remove it"
+            ) from None
+        yield folder, sorted(names)
+        folders += sorted(inside, reverse=True)
+
+
+def find_files(root: Path, suffix: str) -> list[Path]:
+    """The files below `root` whose names end in `suffix`, sorted; found by `walk`."""
+    return sorted(Path(folder, name) for folder, names in walk(root, suffix) for name in names)

@@ -6,10 +6,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import SuiteError
-from .base import Dataset
-from .hub_dataset import HubDataset, local_files
+from .base import Dataset, find_files
+from .hub import is_local
 from .librispeech import LibriSpeechTree
-from .splits import SPLITS
+from .splits import SPLITS, Split
+
+
+def check_paths(dataset_path: str | None, model: str | None) -> None:
+    """Raise SuiteError for a local path that is not there: before the hub is asked for the other one of the two."""
+    if dataset_path is not None and not Path(dataset_path).is_dir():
+        raise SuiteError(f"{dataset_path}: expected a LibriSpeech folder, found none; see --dataset_path")
+    if model is not None:
+        is_local(model)
 
 
 def open_dataset(which: str, dataset_path: str | None = None, limit: int | None = None) -> Dataset:
@@ -20,16 +28,29 @@ def open_dataset(which: str, dataset_path: str | None = None, limit: int | None 
     """
     split = SPLITS[which]
     if dataset_path is None:
-        return HubDataset(split.hub_id, split, None, limit)
+        from .hub_dataset import HubDataset
+
+        return HubDataset(split.hub_id, split, limit)
+    check_paths(dataset_path, None)
     root = Path(dataset_path)
-    if not root.is_dir():
-        raise SuiteError(f"{root}: expected a LibriSpeech folder, found none; see --dataset_path")
     for folder in (root / split.folder, root / "LibriSpeech" / split.folder):
         if folder.is_dir():
             return LibriSpeechTree(folder, limit)
-    if files := local_files(root, split):
-        return HubDataset(str(root), split, files, limit)
+    if files := parquet_files(root, split):
+        from .parquet import ParquetFiles
+
+        return ParquetFiles(files, limit)
     raise SuiteError(
         f"{root}: expected a folder {split.folder}, or the hub's parquet files as in {split.hub_config}/"
         f"{split.hub_split}/0000.parquet, found neither; see --dataset_path"
     )
+
+
+def parquet_files(root: Path, split: Split) -> list[Path]:
+    """The split's files in a copy of the hub's data set: <config>/<split>/*.parquet or <config>/<split>-*.parquet."""
+    return [
+        path
+        for path in find_files(root, ".parquet")
+        if split.hub_config in path.relative_to(root).parts[:-1]
+        and (split.hub_split == path.parent.name or path.name.startswith(f"{split.hub_split}-"))
+    ]

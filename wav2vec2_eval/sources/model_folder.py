@@ -6,31 +6,36 @@ The network is used for hub ids only.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+import os
 from pathlib import Path
 from typing import Any
 
-from ..errors import SuiteError
+import numpy as np
+
+from ..errors import SuiteError, one_line
+from ..files.text import parse_json, read_text
 from ..speech.audio import SAMPLE_RATE
 from ..speech.ctc import Symbols
 from ..speech.feature_extractor import FeatureExtractor
 from .hub import download, is_local
 
+_AGAIN = "copy the model folder again"
+
 
 def read_json(model: str, name: str, *, required: bool = True) -> dict[str, Any]:
-    """Read one JSON file of the model. An optional file that does not exist reads as {}."""
+    """Read one JSON file of the model. An optional file that does not exist reads as {}.
+
+    Raises SuiteError, naming the file, for anything but a JSON object.
+    """
     path = Path(model) / name if is_local(model) else download(model, name, required)
-    if path is None or not path.is_file():
-        if required:
-            raise SuiteError(f"{path}: no such file; expected a model folder with the hub's files")
+    if path is None or not (required or os.path.lexists(path)):  # a link to nothing is no missing file
         return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(read_text(path, "expected a model folder with the hub's files"))
     except ValueError as error:
-        raise SuiteError(f"{path}: expected JSON, found: {error}; copy the model folder again") from None
+        raise SuiteError(f"{path}: expected JSON, found: {one_line(error, 100)}; {_AGAIN}") from None
     if not isinstance(content, dict):
-        raise SuiteError(f"{path}: expected a JSON object; copy the model folder again")
+        raise SuiteError(f"{path}: expected a JSON object; {_AGAIN}")
     return content
 
 
@@ -42,11 +47,22 @@ def feature_extractor(model: str) -> FeatureExtractor:
     kind = config.get("feature_extractor_type", "Wav2Vec2FeatureExtractor")
     rate = config.get("sampling_rate", SAMPLE_RATE)
     if kind != "Wav2Vec2FeatureExtractor" or rate != SAMPLE_RATE or config.get("feature_size", 1) != 1:
-        raise SuiteError(f"{model}: expected a Wav2Vec2FeatureExtractor at {SAMPLE_RATE} Hz, found {kind} at {rate} Hz")
-    padding_value = config.get("padding_value", 0.0)
-    if not isinstance(padding_value, (int, float)):
-        raise SuiteError(f"{model}: expected a number as padding_value of the feature extractor, found {padding_value}")
-    return FeatureExtractor(bool(config.get("do_normalize", True)), float(padding_value))
+        raise SuiteError(
+            f"{model}: expected a Wav2Vec2FeatureExtractor at {SAMPLE_RATE} Hz, found {kind!s:.100} at {rate!s:.100} Hz"
+        )
+    do_normalize, padding_value = config.get("do_normalize", True), config.get("padding_value", 0.0)
+    if not isinstance(do_normalize, bool):
+        raise SuiteError(f"{model}: expected true or false as do_normalize, found {do_normalize!r:.100}; {_AGAIN}")
+    if not _is_float32(padding_value):
+        raise SuiteError(
+            f"{model}: expected a number as padding_value of the feature extractor, found {padding_value!s:.100}"
+        )
+    return FeatureExtractor(do_normalize, float(padding_value))
+
+
+def _is_float32(value: object) -> bool:
+    """Whether `value` is a number that float32 can hold."""
+    return type(value) in (int, float) and bool(abs(value) <= float(np.finfo(np.float32).max))  # type: ignore[arg-type]
 
 
 def symbols(model: str) -> Symbols:
@@ -63,26 +79,32 @@ def symbols(model: str) -> Symbols:
         return _symbols(model, vocab_size, vocabulary, added, tokenizer, special)
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise SuiteError(
-            f"{model}: expected the vocabulary and tokenizer files of a Wav2Vec2CTCTokenizer, found others ({error})"
+            f"{model}: expected the vocabulary and tokenizer files of a Wav2Vec2CTCTokenizer, found others "
+            f"({one_line(error, 200)})"
         ) from None
 
 
 def _symbols(
     model: str,
-    vocab_size: int,
-    vocabulary: dict[str, int],
-    added: dict[str, int],
+    vocab_size: object,
+    vocabulary: dict[str, Any],
+    added: dict[str, Any],
     tokenizer: dict[str, Any],
     special: dict[str, Any],
 ) -> Symbols:
     decoder = tokenizer.get("added_tokens_decoder", {})
     added = {**added, **{_content(token): int(index) for index, token in decoder.items()}}
+    for name, ids in (("vocab.json", vocabulary), ("the added tokens", added)):
+        if not all(type(index) is int and index >= 0 for index in ids.values()) or len(set(ids.values())) < len(ids):
+            raise ValueError(f"{name}: the ids are not different whole numbers")
+    if type(vocab_size) is not int:
+        raise ValueError(f"config.json: vocab_size is {vocab_size!r:.100}")
     table = {index: symbol for symbol, index in {**vocabulary, **added}.items()}
     # Added tokens may lie beyond the model's outputs, where they are never predicted; the vocabulary may not.
     if not all(index in table for index in range(vocab_size)) or not all(i < vocab_size for i in vocabulary.values()):
         raise SuiteError(
-            f"{model}: vocab.json holds {len(vocabulary)} symbols, but vocab_size in config.json is {vocab_size}; "
-            f"the folder mixes two models"
+            f"{model}: vocab.json holds {len(vocabulary)} symbols, but vocab_size in config.json is "
+            f"{vocab_size!s:.20}; the folder mixes two models"
         )
 
     def setting(name: str, default: str) -> str | None:
@@ -92,19 +114,28 @@ def _symbols(
             raise SuiteError(f"{model}: its two tokenizer files disagree about {name}: {sorted(map(str, values))}")
         return values.pop() if values else default
 
+    def flag(name: str) -> bool:
+        value = tokenizer.get(name)
+        if not (value is None or isinstance(value, bool)):
+            raise ValueError(f"tokenizer_config.json: {name} is {value!r:.100}")
+        return bool(value)
+
     blank = setting("pad_token", "<pad>")
     if blank is None or blank not in table.values():
-        raise SuiteError(f"{model}: its pad_token, the CTC blank, is {blank!r}, which is not in vocab.json")
+        raise SuiteError(f"{model}: its pad_token, the CTC blank, is {blank!r:.100}, which is not in vocab.json")
     return Symbols(
         table=tuple(table[index] for index in range(vocab_size)),
         blank=blank,
         word_delimiter=setting("word_delimiter_token", "|"),
-        replace_word_delimiter=str(tokenizer.get("replace_word_delimiter_char", " ")),
-        lower_case=bool(tokenizer.get("do_lower_case", False)),
-        clean_up=bool(tokenizer.get("clean_up_tokenization_spaces", False)),
+        replace_word_delimiter=_content(tokenizer.get("replace_word_delimiter_char", " ")),
+        lower_case=flag("do_lower_case"),
+        clean_up=flag("clean_up_tokenization_spaces"),
     )
 
 
-def _content(token: str | Mapping[str, Any]) -> str:
+def _content(token: object) -> str:
     """The text of a token, which is stored as plain text or as an object with a `content`."""
-    return token if isinstance(token, str) else str(token["content"])
+    content = token.get("content") if isinstance(token, dict) else token
+    if not isinstance(content, str):
+        raise ValueError(f"a token is {token!r:.100}")
+    return content

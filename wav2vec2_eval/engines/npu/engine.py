@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -73,10 +73,10 @@ class NpuEngine(Engine):
             engine=f"pyACL, CANN at {os.path.realpath(home) if home else 'an unknown place'}",
             device=f"{acl.get('acl.get_soc_name') or 'unknown NPU'}, device {device_id}",
             precision="as compiled by ATC",
-            gears=len(self.gears or ()),
+            gears=len(self.gears) if self.gears else None,
         )
 
-    def stream(self, utterances: Iterable[Arrays]) -> Iterator[Result]:
+    def _infer(self, utterances: Iterable[Arrays]) -> Generator[Result, None, None]:
         """Infer each utterance. Its time is the execution time, without copies.
 
         The host clock measures it. With two executions queued, the device's events around each execution measure it,
@@ -89,7 +89,7 @@ class NpuEngine(Engine):
         if failures:
             raise failures[0]
 
-    def _stream_sync(self, utterances: Iterable[Arrays]) -> Iterator[Result]:
+    def _stream_sync(self, utterances: Iterable[Arrays]) -> Generator[Result, None, None]:
         acl, model, (slot,) = self._acl, self._model, self._slots
         clock: dict[str, int] = {}
         for arrays in utterances:
@@ -105,7 +105,7 @@ class NpuEngine(Engine):
                 acl.call("acl.rt.memcpy", output.ctypes.data, output.nbytes, address, output.nbytes, DEVICE_TO_HOST)
             yield Result(outputs, clock["pure_ns"])
 
-    def _stream_async(self, utterances: Iterable[Arrays]) -> Iterator[Result]:
+    def _stream_async(self, utterances: Iterable[Arrays]) -> Generator[Result, None, None]:
         free = deque(zip(self._slots, self._events))
         queued: deque[Queued] = deque()
         finished: list[Result] = []  # the stream may still report a failure

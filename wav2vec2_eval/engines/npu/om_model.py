@@ -11,14 +11,13 @@ The outputs' shapes in it: https://www.hiascend.com/document/detail/en/canncomme
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ...errors import SuiteError
-from ...files.tensors import DTYPE
-from ..base import Arrays, TensorSpec
+from ...files.tensors import format_shape
+from ..base import Arrays, Port, check_model
 from .acl_codes import ACL_DTYPE
 from .acl_runtime import Acl
 
@@ -46,26 +45,25 @@ class OmModel:
         names = [self._get("acl.mdl.get_input_name_by_index", index) for index in range(count)]
         self._selector = names.index(SELECTOR) if SELECTOR in names else None
         self.real_inputs = [index for index in range(count) if index != self._selector]
-        self.inputs = [
-            TensorSpec(
-                names[index],
-                _dtype(names[index], self._get("acl.mdl.get_input_data_type", index)),
-                tuple(None if axis < 0 else axis for axis in self._dims("acl.mdl.get_input_dims", index)),
-            )
-            for index in self.real_inputs
-        ]
         self.input_sizes = [self._get("acl.mdl.get_input_size_by_index", index) for index in range(count)]
         outputs = range(self._get("acl.mdl.get_num_outputs"))
         self.output_sizes = [self._get("acl.mdl.get_output_size_by_index", index) for index in outputs]
-        self.output_dtypes = [
-            _dtype(f"output {index}", self._get("acl.mdl.get_output_data_type", index)) for index in outputs
-        ]
         # With gears, these are the shapes of the largest gear.
         self._output_shapes = [self._dims("acl.mdl.get_output_dims", index) for index in outputs]
+        self.inputs, self.output_dtypes = check_model(
+            path,
+            [self._port("input", names[index], index) for index in self.real_inputs],
+            [self._port("output", str(index), index) for index in outputs],
+        )
         self.gears = self._read_gears()
 
     def _get(self, function: str, *arguments: int) -> Any:
         return self._acl.get(function, self._desc, *arguments)
+
+    def _port(self, kind: str, name: str, index: int) -> Port:
+        code = self._get(f"acl.mdl.get_{kind}_data_type", index)
+        axes = self._dims(f"acl.mdl.get_{kind}_dims", index)
+        return Port(name, ACL_DTYPE.get(code, f"type {code}"), tuple(None if axis < 0 else axis for axis in axes))
 
     def _dims(self, function: str, index: int) -> Shape:
         return tuple(self._acl.call(function, self._desc, index)["dims"])
@@ -108,15 +106,17 @@ class OmModel:
             if array.nbytes > self.input_sizes[index]:
                 raise SuiteError(f"an input of shape {array.shape} is longer than the model's; see --model_path")
         if self._selector is None:
-            return self._output_shapes
-        dims = [axis for array in arrays for axis in array.shape]
-        gear = {"name": "", "dimCount": len(dims), "dims": dims}
-        self._acl.call("acl.mdl.set_input_dynamic_dims", self.handle, dataset, self._selector, gear)
-        # Read now: a later gear of this model, set through any dataset, would replace the answer.
-        return [self._dims("acl.mdl.get_cur_output_dims", index) for index in range(len(self._output_shapes))]
-
-
-def _dtype(name: str, code: int) -> np.dtype:
-    if code not in ACL_DTYPE:
-        raise SuiteError(f"{name} of the model has the type {code}, which NumPy lacks; compile it with another type")
-    return DTYPE[ACL_DTYPE[code]]
+            shapes = self._output_shapes
+        else:
+            dims = [axis for array in arrays for axis in array.shape]
+            gear = {"name": "", "dimCount": len(dims), "dims": dims}
+            self._acl.call("acl.mdl.set_input_dynamic_dims", self.handle, dataset, self._selector, gear)
+            # Read now: a later gear of this model, set through any dataset, would replace the answer.
+            shapes = [self._dims("acl.mdl.get_cur_output_dims", index) for index in range(len(self._output_shapes))]
+        for shape, dtype, size in zip(shapes, self.output_dtypes, self.output_sizes):
+            if any(axis < 0 for axis in shape) or math.prod(shape) * dtype.itemsize > size:
+                raise SuiteError(
+                    f"the model says that an output has shape {format_shape(shape)}, which its buffer of {size} bytes "
+                    f"does not hold; compile it again, with onnx2om.sh"
+                )
+        return shapes

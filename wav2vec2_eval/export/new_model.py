@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A new model file, with the file of its weights if it needs one: both appear whole and proven, or not at all."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ..engines.model_file import external_files, model_digest
+from ..errors import SuiteError
+from ..files.locks import locked
+from ..machine.signals import signals_deferred
+
+
+@contextmanager
+def new_model(path: Path) -> Iterator[Path]:
+    """Where to write a model: a file of the same name in a folder of its own, beside `path`.
+
+    It replaces `path` if the block ends without an exception; external data move with it, and those of the model that
+    it replaces are removed. Otherwise nothing is left. The folder of `path` is made if need be, and locked.
+    """
+    if path.is_dir():
+        raise SuiteError(f"{path}: expected the name of a file to write, found a folder")
+    with locked(path.parent) as token:
+        work = path.parent / token
+        work.mkdir()
+        try:
+            yield work / path.name
+            _publish(work / path.name, path)
+        finally:
+            with signals_deferred():
+                shutil.rmtree(work)
+
+
+def weights_name(path: Path) -> str:
+    """The file for the weights of a model above 2 GB. Its name has a hash of what the model at `path` contains now.
+
+    So the weights of two models never have one name, and `kill -9` between the two renames of a new model leaves the
+    old one as it was.
+    """
+    return f"{path.stem}-{model_digest(path)[:16]}.data"
+
+
+def _publish(new: Path, path: Path) -> None:
+    """Move the model `new` with its weights to `path`. If a rename fails, the earlier model stays."""
+    weights, earlier = external_files(new), _weights_of_ours(path)
+    with signals_deferred():
+        useless = weights - earlier
+        try:
+            for name in weights:  # first, so that a model never lacks its weights
+                (new.parent / name).replace(path.parent / name)
+            new.replace(path)
+            useless = earlier - weights
+        finally:
+            for name in useless:
+                (path.parent / name).unlink(missing_ok=True)
+
+
+def _weights_of_ours(path: Path) -> set[str]:
+    """The weights of the model that is there now, if the suite wrote them."""
+    ours = re.compile(re.escape(path.stem) + r"-[0-9a-f]{16}\.data")
+    with suppress(SuiteError, FileNotFoundError):  # whatever else is there has no weights of ours
+        return set(filter(ours.fullmatch, external_files(path)))
+    return set()

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The first moments of a script, while its modules load.
+
+The package's `__init__` calls `prepare_script` before anything slow is imported. `cli.run` takes the signals over.
+"""
+
+# Without pathlib, whose import takes longer than all that is done here.
+# ruff: noqa: PTH109, PTH120
+
+from __future__ import annotations
+
+import os
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
+SCRIPTS = ("preprocess.py", "export_onnx.py", "pyacl_infer.py", "postprocess.py", "pth_online_infer.py")
+
+
+def prepare_script() -> None:
+    """Prepare this process if its main program belongs to the suite; change nothing for others that import it."""
+    if name := _main_program():
+        prepare(name)
+
+
+def prepare(name: str) -> None:
+    """Prepare this process to run the suite's program `name`."""
+    _leave_out_current_folder()
+    _open_closed_streams()
+    _end_on_signals(name)
+
+
+def _main_program() -> str | None:
+    """The name of the suite's script or module that Python was started with, or None. (A worker process has none.)"""
+    folder, name = os.path.split(os.path.realpath(getattr(sys.modules.get("__main__"), "__file__", None) or ""))
+    if folder == ROOT and name in SCRIPTS:
+        return name
+    words = getattr(sys, "orig_argv", [])  # since Python 3.10
+    if sys.argv[0] == "-m" and "-m" in words[:-1]:  # `python -m` imports the package before it runs the module
+        package, _, module = words[words.index("-m") + 1].partition(".")
+        if package == __name__.partition(".")[0]:
+            return f"{module}.py"
+    return None
+
+
+def _leave_out_current_folder() -> None:
+    """Import nothing from the current folder, where -c or an empty entry of PYTHONPATH would look for modules.
+
+    Some set_env.sh leave such an entry. Child processes inherit both settings; libraries start some with -c.
+    """
+    os.environ["PYTHONSAFEPATH"] = "1"
+    entries = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    named = list(filter(None, entries))
+    if named != entries:
+        os.environ["PYTHONPATH"] = os.pathsep.join(named)
+        first, *others = sys.path  # the first is the script's own folder
+        sys.path[:] = [first, *(path for path in others if path in named or path != _here())]
+
+
+def _here() -> str:
+    try:
+        return os.getcwd()
+    except OSError:  # it has been deleted
+        return ""
+
+
+def _open_closed_streams() -> None:
+    """Open fds 0 to 2 if they are closed. The next file would get such a number, and with it what is printed there."""
+    null = os.open(os.devnull, os.O_RDWR)
+    while null <= 2:
+        null = os.dup(null)
+    os.close(null)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
+
+
+def _end_on_signals(name: str) -> None:
+    """End this process in one line on Ctrl-C and SIGTERM: there is nothing to clean up yet.
+
+    An exception could get lost in a module that is being imported.
+    """
+    import signal  # now, when nothing is imported from the current folder
+
+    def end(number: int, _frame: object) -> None:
+        try:
+            os.write(2, f"{name}: interrupted\n".encode())
+        finally:
+            os._exit(128 + number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as in background jobs
+            signal.signal(number, end)
