@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Proves which utterance a tensor file belongs to, and the name of each exported model."""
+"""Proves the names of tensors, results and exported models, and which names are plain."""
 
 from __future__ import annotations
 
@@ -15,12 +15,18 @@ from wav2vec2_eval.files import names
 def test_tensor_names_have_the_index_of_their_utterance(index, attention_mask, expected):
     found = names.tensor_names(index, attention_mask)
     assert found == expected
-    assert {names.tensor_index(name) for name in found} == {index}
 
 
-@pytest.mark.parametrize("name", ["0", ".bin", "a.bin", "0.npy", "0.0.bin", "-1.bin", "0.bin.tmp", "\u0663.bin"])
-def test_other_names_are_no_tensors_of_the_data_folder(name):
-    assert names.tensor_index(name) is None
+@pytest.mark.parametrize("name", ["0.bin", "a b.txt", "ä.txt", ".hidden", "...", "你好"])
+def test_plain_names_name_a_file_in_the_folder(name):
+    assert names.is_plain(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "a/b", "/a", "../a", "a\nb", "a\tb", "a\0", "\u2028", "\ud800", "a\x7f"]
+)
+def test_other_names_are_not_plain(name):
+    assert not names.is_plain(name)
 
 
 @pytest.mark.parametrize("key", ["0", "61-1-0", "a.b", "a.0", "a.0.bin"])
