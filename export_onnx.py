@@ -16,11 +16,15 @@ higher.
 
 from __future__ import annotations
 
+# First, because the package takes over signals and imports nothing from the current folder.
+from wav2vec2_eval import MODEL_NAME, cli
+
+# isort: split
+
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from wav2vec2_eval import MODEL_NAME, cli
 from wav2vec2_eval.engines.model_file import external_files
 from wav2vec2_eval.files.names import MASKED_SUFFIX, MODEL_RECORD_KEY, model_name
 from wav2vec2_eval.machine.cpu import default_threads

@@ -11,14 +11,17 @@ Reads the results folder of pyacl_infer.py, which carries the references of prep
 
 from __future__ import annotations
 
+# First, because the package takes over signals and imports nothing from the current folder.
+from wav2vec2_eval import cli
+
+# isort: split
+
 import argparse
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from wav2vec2_eval import cli
 
 if TYPE_CHECKING:
     from wav2vec2_eval.files.file_list import Source

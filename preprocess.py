@@ -12,13 +12,17 @@ bin_file.info. While the manifest is missing, the folder is not complete.
 
 from __future__ import annotations
 
+# First, because the package takes over signals and imports nothing from the current folder.
+from wav2vec2_eval import cli
+
+# isort: split
+
 import argparse
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from wav2vec2_eval import cli
 from wav2vec2_eval.machine.cpu import default_threads
 from wav2vec2_eval.machine.workers import WorkerKilled, run_in_processes
 

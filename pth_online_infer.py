@@ -11,13 +11,17 @@ wer.txt, utterance_scores.tsv, infer_time.txt and run.json (the conditions) besi
 
 from __future__ import annotations
 
+# First, because the package takes over signals and imports nothing from the current folder.
+from wav2vec2_eval import cli
+
+# isort: split
+
 import argparse
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from wav2vec2_eval import cli
 from wav2vec2_eval.engines.precision import PRECISIONS, PYTORCH_PRECISIONS, parse_precision
 
 if TYPE_CHECKING:

@@ -13,13 +13,17 @@ what scoring needs, and run.json (the conditions). The engine follows from the m
 
 from __future__ import annotations
 
+# First, because the package takes over signals and imports nothing from the current folder.
+from wav2vec2_eval import cli
+
+# isort: split
+
 import argparse
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from wav2vec2_eval import cli
 from wav2vec2_eval.engines.choose import open_engine
 from wav2vec2_eval.engines.clock import MeasureTime, timed
 from wav2vec2_eval.engines.model_file import model_digest
