@@ -72,6 +72,8 @@ def commands(tree: Path, model_folder: Path, everything: bool) -> Iterator[list[
     model, data = f"--model_name_or_path={model_folder}", f"--dataset_path={tree}"
     few = ("--which_dataset=clean", "--limit=4")
     infer = ("pyacl_infer.py", "--input_info_file_path=pre/bin_file.info")
+    # Under strace, two executions of OpenVINO at once sometimes wait for each other without end.
+    single = "--in_flight=1"
     float32, int8 = (f"--model_path=models/wav2vec2-base-960h{suffix}.onnx" for suffix in ("", "-int8"))
     openvino = find_spec("openvino") is not None
     quantizes = everything and find_spec("nncf") is not None
@@ -89,9 +91,10 @@ def commands(tree: Path, model_folder: Path, everything: bool) -> Iterator[list[
         return
     yield ["preprocess.py", "--pre_data_save_path=pre-hub", "--num_workers=2", *few, "--dataset_path=hub", model]
     if openvino and cpu_features() & {"avx512_bf16", "amx_bf16", "bf16"}:
-        yield [*infer, float32, "--infer_res_save_path=res-bf16", "--precision=bf16"]
+        yield [*infer, float32, "--infer_res_save_path=res-bf16", "--precision=bf16", single]
     for engine in ("onnxruntime", *["openvino"] * openvino) if quantizes else ():
-        yield [*infer, int8, f"--infer_res_save_path=res8-{engine}", f"--engine={engine}", "--precision=int8"]
+        options = ("--precision=int8", *[single] * (engine == "openvino"))
+        yield [*infer, int8, f"--infer_res_save_path=res8-{engine}", f"--engine={engine}", *options]
 
 
 @pytest.mark.parametrize("home", ["empty", "read-only", "unset"])

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import importlib
 import signal
-import sys
 import time
+from contextlib import suppress
+from types import SimpleNamespace
 
 import pytest
 
@@ -35,30 +37,43 @@ def test_the_status_of_a_terminated_script(raised):
     assert end.value.code == 143
 
 
+def load_a_c_module(number, completed):
+    """As a module in C that drops exceptions of the Python code that it calls while it is loaded."""
+    with suppress(BaseException):
+        signal.raise_signal(number)
+    completed.append(number)
+
+
 @pytest.mark.parametrize(("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)])
-def test_a_signal_waits_for_the_end_of_an_import(raised, monkeypatch, tmp_path, number, error):
-    """A module in C, such as NumPy's, reports another error for an exception that reaches it while it is loaded."""
-    (tmp_path / "imported.py").write_text(
-        f"import signal\ntry:\n    signal.raise_signal({int(number)})\nexcept BaseException:\n    pass\nwhole = True\n"
-    )
-    monkeypatch.syspath_prepend(tmp_path)
+def test_a_signal_waits_until_a_c_module_is_loaded(raised, monkeypatch, number, error):
+    monkeypatch.setattr(signals, "LOADING_C", {load_a_c_module.__code__})
+    completed = []
     with pytest.raises(error):
-        import imported
-
-        assert imported.whole
+        load_a_c_module(number, completed)
         time.sleep(5)
-    assert sys.modules.pop("imported").whole
+    assert completed == [number]
 
 
-def test_a_signal_that_came_too_late_to_be_raised_is_dropped(raised, monkeypatch, tmp_path):
+def test_a_signal_waits_for_the_end_of_a_deferral_too(raised, monkeypatch):
+    monkeypatch.setattr(signals, "LOADING_C", {load_a_c_module.__code__})
+    completed = []
+    with pytest.raises(Terminated):
+        load_a_c_module(signal.SIGTERM, completed)
+        with signals_deferred() as received:
+            while not received:
+                time.sleep(0.001)
+            completed.append("deferred")
+    assert completed == [signal.SIGTERM, "deferred"]
+
+
+def test_a_signal_waits_for_importlib(raised, monkeypatch):
+    """Python calls some of its functions when a lock is dropped, and would drop an exception there."""
     monkeypatch.setattr(signals, "TRY_AGAIN_S", 60)
-    (tmp_path / "last.py").write_text("import signal\nsignal.raise_signal(signal.SIGTERM)\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    import last
-
-    end_signals()
+    frame = SimpleNamespace(f_code=importlib._bootstrap._get_module_lock.__code__, f_back=None)
+    signal.getsignal(signal.SIGTERM)(signal.SIGTERM, frame)
+    assert signal.getitimer(signal.ITIMER_REAL)[0] > 1
+    end_signals()  # the script has ended: nothing is raised later
     assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
-    assert sys.modules.pop("last") == last
 
 
 def test_signals_are_deferred_and_raised_once():

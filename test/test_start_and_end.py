@@ -76,6 +76,20 @@ def test_a_signal_while_modules_load(chain, speech, model_folder, tmp_path, name
 
 
 @pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_while_a_c_module_loads(tmp_path, number):
+    """NumPy's reports "cannot be imported" for an exception that reaches it."""
+    program = tmp_path / "script"
+    program.write_text("from wav2vec2_eval import cli\ncli.run(lambda _: __import__('numpy') is None)\n")
+    for step in range(30, 70):
+        environment = {**BARE_ENVIRONMENT, **at_step(tmp_path, "import", step, number)}
+        environment["PYTHONPATH"] += f":{ROOT}"
+        done = subprocess.run(
+            [sys.executable, str(program)], env=environment, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert (done.returncode, done.stderr) == (128 + number, "script: interrupted\n"), step
+
+
+@pytest.mark.parametrize("number", SIGNALS)
 def test_an_interrupted_inference_says_how_to_go_on(chain, speech, model_folder, tmp_path, number):
     options = commands(chain, speech, model_folder)["pyacl_infer.py"]
     done = run_script("pyacl_infer.py", *options, cwd=tmp_path, environment=at_step(tmp_path, "os.rename", 2, number))

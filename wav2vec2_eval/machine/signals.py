@@ -7,10 +7,12 @@ import signal
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.machinery import ExtensionFileLoader
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-TRY_AGAIN_S = 0.01  # while a module is being imported
+TRY_AGAIN_S = 0.01
+LOADING_C = {ExtensionFileLoader.create_module.__code__, ExtensionFileLoader.exec_module.__code__}
 
 
 class Terminated(SystemExit):
@@ -32,9 +34,9 @@ def end_signals() -> None:
 
 
 def _raise(number: int, frame: FrameType | None) -> None:
-    """Raise the signal's exception, but not into a module that is being imported: it could get lost or abort there."""
-    if _imports(frame):
-        signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(number))
+    """Raise the signal's exception; a little later, if it would get lost where the signal has arrived."""
+    if _loses_exceptions(frame):
+        signal.signal(signal.SIGALRM, lambda _, later: _hand_over(number, later))
         signal.setitimer(signal.ITIMER_REAL, TRY_AGAIN_S)
     elif number == signal.SIGINT:
         raise KeyboardInterrupt
@@ -42,10 +44,22 @@ def _raise(number: int, frame: FrameType | None) -> None:
         raise Terminated(128 + number)
 
 
-def _imports(frame: FrameType | None) -> bool:
-    """Whether a module is being imported in `frame` or in one of its callers."""
+def _hand_over(number: int, frame: FrameType | None) -> None:
+    """Call the handler that a signal has now."""
+    handler = signal.getsignal(number)
+    if callable(handler):
+        handler(number, frame)
+
+
+def _loses_exceptions(frame: FrameType | None) -> bool:
+    """Whether `frame` is a part of importlib, which has callbacks, or is called by a C module that is being loaded.
+
+    Python drops an exception in a callback. A C module may report another error for it, as NumPy does, or abort.
+    """
+    if frame is not None and frame.f_code.co_filename.startswith("<frozen importlib"):
+        return True
     while frame is not None:
-        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+        if frame.f_code in LOADING_C:
             return True
         frame = frame.f_back
     return False
