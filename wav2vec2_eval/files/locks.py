@@ -39,16 +39,17 @@ def locked(folder: Path, wait: bool = False) -> Iterator[str]:
     is_new = not os.path.lexists(path)
     descriptor = _lock(path, fcntl.LOCK_EX, wait, "writing into it or reading it")
     failed = True
+    token = f".{secrets.token_hex(8)}"
     try:
         left = _read_token(path, descriptor)
         if left:
             remove_temporaries(folder, left)
-        token = f".{secrets.token_hex(8)}"
         os.pwrite(descriptor, token.encode(), 0)
         yield token
         failed = False
     finally:
         with signals_deferred():
+            remove_temporaries(folder, token)
             os.ftruncate(descriptor, 0)
             # It is kept where there is something to read, for readers who may not create it.
             if is_new and (failed or not (folder / LIST_NAME).exists()):
