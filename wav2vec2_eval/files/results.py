@@ -17,7 +17,7 @@ from ..speech.audio import frame_count
 from ..speech.latency import Latency
 from . import manifest, tensors
 from .file_list import Source
-from .folder import OutputFolder
+from .folder import OutputFolder, Staging
 from .journal import Finished, Journal, Output, format_finished, format_output, read_journal
 from .manifest import Manifest, References, Utterance
 from .model_record import ModelRecord, format_record
@@ -84,21 +84,28 @@ def begin(
     run = read_run(folder.path)
     if resume and run is not None:
         kept = _keep_whole_results(folder, run, conditions, inputs)
+        _write_copies(folder, inputs, references, record)  # a run may have been killed before it had written them
         folder.write_run(replace(conditions, transcriptions=run.transcriptions, resumed=True))
         return kept
     with folder.staging() as staged:
-        with staged.writing(MANIFEST_NAME) as file:
-            file.write(inputs.content)
-        if references is not None:
-            with staged.writing(UTTERANCES_NAME) as file:
-                same = references.has_keys_of(inputs)
-                for lines in (references.content,) if same else map(references.raw, inputs):
-                    file.write(lines)
-        if record is not None:
-            staged.write_text(MODEL_RECORD_NAME, format_record(record))
+        _write_copies(staged, inputs, references, record)
         staged.write_text(RUN_NAME, format_run(conditions))
         folder.publish(staged, marker=INFER_TIME_NAME)
     return set()
+
+
+def _write_copies(
+    target: Staging | OutputFolder, inputs: Manifest, references: Table[Utterance] | None, record: ModelRecord | None
+) -> None:
+    with target.writing(MANIFEST_NAME) as file:
+        file.write(inputs.content)
+    if references is not None:
+        with target.writing(UTTERANCES_NAME) as file:
+            same = references.has_keys_of(inputs)
+            for lines in (references.content,) if same else map(references.raw, inputs):
+                file.write(lines)
+    if record is not None:
+        target.write_text(MODEL_RECORD_NAME, format_record(record))
 
 
 def _keep_whole_results(folder: OutputFolder, run: Run, conditions: Run, inputs: Manifest) -> set[str]:
