@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -143,6 +144,35 @@ def write_two_input_model(path: Path, element: int | None = None) -> Path:
     return path
 
 
+def load_for_export(model_folder: Path) -> Any:
+    """The model as export_onnx.py traces it."""
+    from wav2vec2_eval.export.graph import fold_weight_norm
+    from wav2vec2_eval.sources.pytorch_model import load_model
+
+    model = load_model(str(model_folder), attention="eager")
+    fold_weight_norm(model)
+    return model
+
+
+def write_big(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let PyTorch write every weight into a file of its own, beside the model, as it does above 2 GB."""
+    import onnx
+    from onnx.external_data_helper import set_external_data
+
+    from wav2vec2_eval.export import graph
+
+    trace = graph.trace
+
+    def trace_as_above_2_gb(module: Any, names: list[str], path: Path) -> None:
+        trace(module, names, path)
+        model = onnx.load(path)
+        for number, tensor in enumerate(model.graph.initializer):
+            set_external_data(tensor, f"onnx__MatMul_{number}")
+        onnx.save(model, path)
+
+    monkeypatch.setattr(graph, "trace", trace_as_above_2_gb)
+
+
 def run_script(
     name: str, *arguments: object, cwd: Path, environment: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
@@ -184,6 +214,30 @@ def wait_until(condition: Callable[[], bool], process: subprocess.Popen[str]) ->
             process.kill()
             pytest.fail("the script neither ended nor reached the state that the test waits for")
         time.sleep(0.0005)
+
+
+def endless_file(folder: Path, kind: str) -> Path:
+    """A `pipe` that nobody writes to, a `device` without end, or a `large` file of 10 GB that takes no place."""
+    path = folder / "lengths.txt"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        return Path("/dev/zero")
+    else:
+        with path.open("wb") as file:
+            file.truncate(10 << 30)  # a hole
+    return path
+
+
+def members(group: int) -> list[str]:
+    """The processes of a group that have not ended. (A process that has ended stays listed until its parent waits.)"""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # the process has ended meanwhile
+            state, _parent, its_group = path.read_text().rpartition(")")[2].split()[:3]
+            if int(its_group) == group and state != "Z":
+                found.append(path.parent.name)
+    return found
 
 
 # The emulated Ascend host
@@ -257,8 +311,8 @@ def check_clean(cwd: Path) -> None:
     assert (report["violations"], report["leaks"]) == ([], [])
 
 
-def small_graph(masked: bool) -> onnx.ModelProto:
-    """(1, T) -> (1, F, 8): one convolution with the frames of wav2vec 2.0. `masked`: of waveform times mask."""
+def small_graph(masked: bool, num_symbols: int = 8) -> onnx.ModelProto:
+    """(1, T) -> (1, F, V): one convolution with the frames of wav2vec 2.0. `masked`: of waveform times mask."""
     import onnx
     from onnx import TensorProto, helper
 
@@ -269,12 +323,12 @@ def small_graph(masked: bool) -> onnx.ModelProto:
         helper.make_node("Conv", ["channel", "kernel"], ["features"], strides=[320]),
         helper.make_node("Transpose", ["features"], ["output"], perm=[0, 2, 1]),
     ]
-    kernel = np.random.default_rng(0).standard_normal((8, 1, 400)).astype(np.float32)
+    kernel = np.random.default_rng(0).standard_normal((num_symbols, 1, 400)).astype(np.float32)
     graph = helper.make_graph(
         nodes,
         "small",
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, "data_len"]) for name in names],
-        [helper.make_tensor_value_info("output", TensorProto.FLOAT, [1, "frames", 8])],
+        [helper.make_tensor_value_info("output", TensorProto.FLOAT, [1, "frames", num_symbols])],
         [onnx.numpy_helper.from_array(kernel, "kernel")],
     )
     return helper.make_model(graph, ir_version=6, opset_imports=[helper.make_opsetid("", 11)])

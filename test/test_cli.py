@@ -21,7 +21,7 @@ from wav2vec2_eval.errors import SuiteError
 from wav2vec2_eval.machine.signals import Terminated
 from wav2vec2_eval.speech.padding import GEARS
 
-from conftest import ROOT
+from conftest import ROOT, endless_file
 
 
 @pytest.mark.parametrize(("text", "value"), [("True", True), ("false", False), ("TRUE", True)])
@@ -177,14 +177,7 @@ def test_a_gear_beyond_all_lengths_is_shown_in_short(lengths):
 
 @pytest.mark.parametrize("kind", ["pipe", "device", "large"])
 def test_parse_gears_reads_no_file_without_end(tmp_path, kind):
-    path = tmp_path / "gears"
-    if kind == "pipe":
-        os.mkfifo(path)
-    elif kind == "device":
-        path = Path("/dev/zero")
-    else:
-        with path.open("wb") as file:
-            file.truncate(10 << 30)  # a hole, which takes no place
+    path = endless_file(tmp_path, kind)
     with pytest.raises(SuiteError, match="expected"):
         cli.parse_gears(str(path))
 

@@ -16,18 +16,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-import numpy as np
 import onnx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from onnx import TensorProto, helper
 
 from wav2vec2_eval import report
 from wav2vec2_eval.errors import SuiteError
 from wav2vec2_eval.files.names import LOCK_NAME
 
-from conftest import make_tree, run_script, script_main
+from conftest import make_tree, run_script, script_main, small_graph
 
 NUMBER = int(os.environ.get("FUZZ_NUMBER", "8"))  # damages of each file
 PREPROCESS, INFER, POSTPROCESS = (script_main(f"{name}.py") for name in ("preprocess", "pyacl_infer", "postprocess"))
@@ -103,30 +101,12 @@ def base(tmp_path_factory, model_folder) -> Path:
     shutil.copytree(model_folder, folder / "model")
     (folder / "model/model.safetensors").unlink()
     (folder / "gears.txt").write_text("10000\n40000\n")
-    write_model(folder / "model.onnx")
+    onnx.save(small_graph(masked=False, num_symbols=32), folder / "model.onnx")
     with inside(folder):
         PREPROCESS(["--pre_data_save_path=data", "--gears=none", *DATASET])
         infer("results", "--res_save_type=npy")
         POSTPROCESS(["--bin_file_path=results", "--res_save_path=results/t.txt"])
     return folder
-
-
-def write_model(path: Path) -> None:
-    """A model of one convolution with the frames of wav2vec 2.0 and 32 symbols."""
-    nodes = [
-        helper.make_node("Unsqueeze", ["input"], ["channel"], axes=[1]),
-        helper.make_node("Conv", ["channel", "kernel"], ["features"], strides=[320]),
-        helper.make_node("Transpose", ["features"], ["output"], perm=[0, 2, 1]),
-    ]
-    kernel = np.random.default_rng(0).standard_normal((32, 1, 400)).astype(np.float32)
-    graph = helper.make_graph(
-        nodes,
-        "small",
-        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch_size", "data_len"])],
-        [helper.make_tensor_value_info("output", TensorProto.FLOAT, ["batch_size", "frames", 32])],
-        [onnx.numpy_helper.from_array(kernel, "kernel")],
-    )
-    onnx.save(helper.make_model(graph, ir_version=6, opset_imports=[helper.make_opsetid("", 11)]), path)
 
 
 @contextmanager

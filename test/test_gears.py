@@ -15,6 +15,8 @@ from wav2vec2_eval.cli import parse_gears
 from wav2vec2_eval.errors import SuiteError
 from wav2vec2_eval.speech.padding import GEARS
 
+from conftest import endless_file
+
 TEST_CLEAN = Path(__file__).parent / "bench/test_clean_lengths.txt"
 
 
@@ -73,14 +75,7 @@ def test_read_lengths_refuses(tmp_path, content):
 
 @pytest.mark.parametrize("kind", ["pipe", "device", "large"])
 def test_read_lengths_reads_no_file_without_end(tmp_path, kind):
-    path = tmp_path / "lengths.txt"
-    if kind == "pipe":
-        os.mkfifo(path)
-    elif kind == "device":
-        path = Path("/dev/zero")
-    else:
-        with path.open("wb") as file:
-            file.truncate(10 << 30)  # a hole, which takes no place
+    path = endless_file(tmp_path, kind)
     with pytest.raises(SuiteError, match="expected lengths"):
         gears.read_lengths(path)
 

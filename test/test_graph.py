@@ -12,7 +12,6 @@ import onnxruntime
 import pytest
 import torch
 from onnx import TensorProto, helper
-from onnx.external_data_helper import set_external_data
 
 from wav2vec2_eval.engines.model_file import external_files
 from wav2vec2_eval.errors import SuiteError
@@ -20,7 +19,7 @@ from wav2vec2_eval.export import graph
 from wav2vec2_eval.files.names import MODEL_RECORD_KEY
 from wav2vec2_eval.sources.pytorch_model import load_model
 
-from conftest import noise
+from conftest import load_for_export, noise, write_big
 
 
 def axes(model: onnx.ModelProto) -> list[tuple[str, list[str | int]]]:
@@ -106,24 +105,12 @@ def test_no_ops_are_removed_and_the_answer_stays():
 @pytest.fixture
 def model(model_folder):
     """The model as export_onnx.py traces it."""
-    model = load_model(str(model_folder), attention="eager")
-    graph.fold_weight_norm(model)
-    return model
+    return load_for_export(model_folder)
 
 
 @pytest.fixture
 def above_2_gb(monkeypatch):
-    """Let PyTorch write every weight into a file of its own, beside the model, as it does above 2 GB."""
-    trace = graph.trace
-
-    def trace_as_above_2_gb(module, names, path):
-        trace(module, names, path)
-        model = onnx.load(path)
-        for number, tensor in enumerate(model.graph.initializer):
-            set_external_data(tensor, f"onnx__MatMul_{number}")
-        onnx.save(model, path)
-
-    monkeypatch.setattr(graph, "trace", trace_as_above_2_gb)
+    write_big(monkeypatch)
 
 
 METADATA = {"model_record": '{"symbols": ["<pad>", "é"]}\n', "other": ""}

@@ -22,7 +22,7 @@ from wav2vec2_eval.files import folder as folder_module
 from wav2vec2_eval.files.folder import output_folder
 from wav2vec2_eval.files.names import LIST_NAME, LOCK_NAME, MANIFEST_NAME
 
-from conftest import PROGRAMS, ROOT, noise, run_ok, script_main, wait_until, write_utterance
+from conftest import PROGRAMS, ROOT, members, noise, run_ok, script_main, wait_until, write_utterance
 
 UTTERANCES = 60
 STAGED = "." + "?" * 16  # the staging folder
@@ -68,17 +68,6 @@ def children(process: subprocess.Popen[str]) -> list[int]:
         return [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
     except OSError:
         return []
-
-
-def members(group: int) -> list[str]:
-    """The processes of a group that have not ended. (A process that has ended stays listed until its parent waits.)"""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):  # the process has ended meanwhile
-            state, _parent, its_group = path.read_text().rpartition(")")[2].split()[:3]
-            if int(its_group) == group and state != "Z":
-                found.append(path.parent.name)
-    return found
 
 
 def killed_at(step: int, folder: Path, name: str, *options: str, cwd: Path) -> bool:

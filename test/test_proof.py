@@ -4,26 +4,21 @@
 from __future__ import annotations
 
 import numpy as np
-import onnx
 import pytest
 import torch
-from onnx.external_data_helper import set_external_data
 
 from wav2vec2_eval.engines.model_file import external_files, read_metadata
 from wav2vec2_eval.errors import SuiteError
 from wav2vec2_eval.export import graph, masked, proof
 from wav2vec2_eval.files.locks import locked
-from wav2vec2_eval.sources.pytorch_model import load_model
 
-from conftest import run_script
+from conftest import load_for_export, run_script, write_big
 
 
 @pytest.fixture
 def model(model_folder):
     """The model as export_onnx.py traces it."""
-    model = load_model(str(model_folder), attention="eager")
-    graph.fold_weight_norm(model)
-    return model
+    return load_for_export(model_folder)
 
 
 @pytest.fixture
@@ -31,20 +26,6 @@ def models(tmp_path):
     """A folder with an earlier export, which is no model."""
     (tmp_path / "new.onnx").write_text("earlier")
     return tmp_path
-
-
-def write_big(monkeypatch) -> None:
-    """Let PyTorch write every weight into a file of its own, beside the model, as it does above 2 GB."""
-    trace = graph.trace
-
-    def trace_as_above_2_gb(module, names, path):
-        trace(module, names, path)
-        model = onnx.load(path)
-        for number, tensor in enumerate(model.graph.initializer):
-            set_external_data(tensor, f"onnx__MatMul_{number}")
-        onnx.save(model, path)
-
-    monkeypatch.setattr(graph, "trace", trace_as_above_2_gb)
 
 
 def check_untouched(models) -> None:

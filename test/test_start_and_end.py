@@ -11,11 +11,10 @@ import time
 from pathlib import Path
 
 import pytest
-from test_kill import members
 
 from wav2vec2_eval.machine import start
 
-from conftest import BARE_ENVIRONMENT, ROOT, at_startup, run_script
+from conftest import BARE_ENVIRONMENT, ROOT, at_startup, members, run_script
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 MODEL = "--model_path=./models/wav2vec2-base-960h.onnx"

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TextIO, TypeVar
 
 from . import MODEL_ID
-from .errors import SuiteError
+from .errors import UNPRINTABLE, SuiteError
 from .machine.cpu import default_threads
 from .machine.signals import Terminated, end_signals, raise_signals
 from .sources.splits import SPLITS
@@ -34,9 +34,6 @@ LAST_DEVICE = 1023
 LARGEST = 999_999_999  # for numbers that cost nothing
 
 _LONGEST_GEARS_FILE = 4_000_000  # characters; every length of test-clean's range takes less
-
-# Control characters, line separators, and surrogates: what a line of a terminal or of a UTF-8 table cannot hold.
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 Value = TypeVar("Value")
 
@@ -106,7 +103,7 @@ def expand_path(text: str) -> str:
     A shell expands `~` at the start of a word only, so that of `--option=~/folder` arrives here. A path must also fit
     on one line of the suite's tables, which are UTF-8.
     """
-    if not text or _UNPRINTABLE.search(text):
+    if not text or UNPRINTABLE.search(text):
         raise SuiteError(
             f"expected a path of printable UTF-8 characters, found {_shown(text)}; rename it, or link to it"
         )
@@ -267,7 +264,7 @@ def _fail(script: str, message: str) -> int:
 def _say(message: str) -> None:
     """Write one line to stderr, whatever `message` holds, at once and without Python's buffer."""
     line = " ".join(part.strip() for part in message.splitlines() if part.strip())
-    line = _UNPRINTABLE.sub(lambda match: ascii(match[0])[1:-1], line)
+    line = UNPRINTABLE.sub(lambda match: ascii(match[0])[1:-1], line)
     _flushed(sys.stderr)
     with suppress(OSError):  # nobody can be told
         os.write(2, f"{line}\n".encode(sys.stderr.encoding, errors="replace"))

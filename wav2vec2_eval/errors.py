@@ -3,6 +3,11 @@
 
 from __future__ import annotations
 
+import re
+
+# Control characters, line separators, and surrogates: what a line of a terminal or of a UTF-8 table cannot hold.
+UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
 
 def one_line(error: Exception, limit: int = 300) -> str:
     """The message of another library's error, cut to one line of at most `limit` characters."""

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -26,13 +25,9 @@ def new_model(path: Path) -> Iterator[Path]:
         raise SuiteError(f"{path}: expected the name of a file to write, found a folder")
     with locked(path.parent) as token:
         work = path.parent / token
-        work.mkdir()
-        try:
-            yield work / path.name
-            _publish(work / path.name, path)
-        finally:
-            with signals_deferred():
-                shutil.rmtree(work)
+        work.mkdir()  # the lock removes it in the end, with what is left in it
+        yield work / path.name
+        _publish(work / path.name, path)
 
 
 def weights_name(path: Path) -> str:

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import os
 import stat
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from ..errors import SuiteError
@@ -24,7 +25,20 @@ from .run import Run, format_run, read_run
 from .text import read_bytes
 
 
-class Staging:
+class Writer(ABC):
+    """A folder that is written into."""
+
+    @abstractmethod
+    def writing(self, name: str) -> AbstractContextManager[NewFile]:
+        """Write a file of the folder; it is recorded at the end of the block."""
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write a file of the folder as UTF-8."""
+        with self.writing(name) as file:
+            file.write(text.encode("utf-8"))
+
+
+class Staging(Writer):
     """A temporary folder inside an output folder, and the list of what was written there."""
 
     def __init__(self, path: Path) -> None:
@@ -38,28 +52,23 @@ class Staging:
 
     @contextmanager
     def writing(self, name: str) -> Iterator[NewFile]:
-        """Write a file of the folder; it is recorded at the end of the block."""
         with new_file(self.path / name) as file:
             yield file
         self.record(name, Content(file.size, file.crc32))
-
-    def write_text(self, name: str, text: str) -> None:
-        """Write a file of the folder."""
-        with self.writing(name) as file:
-            file.write(text.encode("utf-8"))
 
     def close(self) -> None:
         """Finish the list."""
         self._list.close()
 
 
-class OutputFolder:
+class OutputFolder(Writer):
     """A folder whose lock this process holds."""
 
     def __init__(self, path: Path, token: str) -> None:
         self.path = path
         self._token = token
         self._temporaries = 0
+        self._known: FileList | None = None
 
     def files(self) -> FileList | None:
         """The files that the scripts wrote here; None if the folder has no list yet."""
@@ -70,18 +79,23 @@ class OutputFolder:
 
     def check_free(self, *names: str) -> None:
         """Raise SuiteError if one of these files is there and no script wrote it, or is no regular file."""
-        files = self.files()
         for name in names:
             try:
                 mode = (self.path / name).lstat().st_mode
             except FileNotFoundError:
                 continue
-            if files is None or name not in files:
+            if not self._has(name):
                 raise SuiteError(
                     f"{self.path / name}: no script wrote this file, and it would be replaced; choose another folder"
                 )
             if not stat.S_ISREG(mode):
                 raise SuiteError(f"{self.path / name}: expected a regular file, found something else; remove it")
+
+    def _has(self, name: str) -> bool:
+        """Whether the list has a name. It may be long, and is read again only if the name may be new in it."""
+        if self._known is None or name not in self._known:
+            self._known = self.files()
+        return self._known is not None and name in self._known
 
     def check_alone(self, script: str) -> None:
         """Raise SuiteError if the folder holds a file that the scripts did not write, or files of another script."""
@@ -118,11 +132,6 @@ class OutputFolder:
             self._note(format_line(name, Content(file.size, file.crc32)))
         finally:
             temporary.unlink(missing_ok=True)
-
-    def write_text(self, name: str, text: str) -> None:
-        """Write a file as UTF-8."""
-        with self.writing(name) as file:
-            file.write(text.encode("utf-8"))
 
     def write_run(self, run: Run) -> None:
         """Write `run.json`."""
@@ -179,6 +188,7 @@ class OutputFolder:
                 if not os.path.lexists(staged.path / name):
                     _remove(self.path / name)
             # First run.json, which says whose folder it is; at the end the list without the earlier files.
+            self._known = None
             late = (LIST_NAME, marker)
             for name in (
                 RUN_NAME,
@@ -190,11 +200,13 @@ class OutputFolder:
 
     def mend(self) -> None:
         """Cut the list to whole lines: a run may have been killed while it appended one."""
-        if self.files() is None:
+        path = self.path / LIST_NAME
+        if not os.path.lexists(path):
             return
-        content = read_bytes(self.path / LIST_NAME, "choose another folder")
+        content = read_bytes(path, "choose another folder")
         if not content.endswith(b"\n"):
-            os.truncate(self.path / LIST_NAME, content.rfind(b"\n") + 1)
+            self.files()  # a file of the user under this name is refused
+            os.truncate(path, content.rfind(b"\n") + 1)
 
     def _note(self, lines: str) -> None:
         path = self.path / LIST_NAME
@@ -210,6 +222,7 @@ class OutputFolder:
             for line in lines:
                 new.write(line.encode())
         temporary.replace(self.path / LIST_NAME)
+        self._known = None
 
 
 def _remove(path: Path) -> None:

@@ -62,7 +62,6 @@ class Utterance(NamedTuple):
     text: str
 
 
-Inputs = Mapping[str, Sequence[Entry]]  # key -> the model inputs of the utterance, in model order
 References = Mapping[str, Utterance]  # key -> what the utterance is compared with
 
 _AGAIN = "run preprocess.py again"
@@ -211,11 +210,11 @@ class Checked(NamedTuple):
 
 @contextmanager
 def open_manifest(path: Path) -> Iterator[Manifest]:
-    """Read a manifest, and keep writers out of its folder, and out of those of its tensors, until the block ends."""
+    """Read a manifest. Until the block ends, no script can write into its folder or the folders of its tensors."""
     with ExitStack() as locks:
         locks.enter_context(reading(path.parent))
         manifest = Manifest(path)
-        # Their first entries name the folders. A manifest that mixes folders is rare, and still verified.
+        # The first utterance names the folders. A manifest that mixes folders is rare, and still verified.
         for folder in {Path(entry.path).parent for entry in manifest[next(iter(manifest))]} - {path.parent}:
             if not folder.is_dir() or not folder.samefile(path.parent):
                 locks.enter_context(reading(folder))

@@ -17,7 +17,7 @@ from ..speech.audio import frame_count
 from ..speech.latency import Latency
 from . import manifest, tensors
 from .file_list import Source
-from .folder import OutputFolder, Staging
+from .folder import OutputFolder, Writer
 from .journal import Finished, Journal, Output, format_finished, format_output, read_journal
 from .manifest import Manifest, References, Utterance
 from .model_record import ModelRecord, format_record
@@ -95,7 +95,7 @@ def begin(
 
 
 def _write_copies(
-    target: Staging | OutputFolder, inputs: Manifest, references: Table[Utterance] | None, record: ModelRecord | None
+    target: Writer, inputs: Manifest, references: Table[Utterance] | None, record: ModelRecord | None
 ) -> None:
     with target.writing(MANIFEST_NAME) as file:
         file.write(inputs.content)

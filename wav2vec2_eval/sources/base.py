@@ -11,12 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import SuiteError
+from ..errors import UNPRINTABLE, SuiteError
 from .packed import PackedStrings
 
-# An id is a field of the suite's tables, so it holds no control character, line separator or lone surrogate.
-_NOT_IN_IDS = re.compile(r"[\0-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-# The same for a text, except white space, which becomes a blank where texts are written.
+# An id is a field of the suite's tables, so it holds nothing UNPRINTABLE. The same for a text, except white space,
+# which becomes a blank where texts are written.
 _NOT_IN_TEXTS = re.compile(r"[\0-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ud800-\udfff]")
 
 
@@ -39,7 +38,7 @@ class Dataset(ABC):
 
 def check_utterance(utterance_id: object, text: object, where: str) -> None:
     """Raise SuiteError, with the file `where`, unless both are strings that the suite's tables can hold."""
-    if not isinstance(utterance_id, str) or not utterance_id or _NOT_IN_IDS.search(utterance_id):
+    if not isinstance(utterance_id, str) or not utterance_id or UNPRINTABLE.search(utterance_id):
         raise SuiteError(
             f"{where}: expected an utterance id without tabs, line breaks and control characters, "
             f"found {utterance_id!r:.100}; repair the id"
