@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import runpy
@@ -45,6 +46,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 # Scripts buffer their output, as in a user's shell: unbuffered, a script would lose nothing at its end.
 BARE_ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+
+# Switches off what libraries report in this process, too. The scripts must do that by themselves.
+importlib.import_module("wav2vec2_eval")
 
 SYMBOLS = ["<pad>", "<s>", "</s>", "<unk>", "|", *"ETAONIHSRDLUMWCFGYPBVK'XJQZ"]
 
