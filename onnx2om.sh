@@ -91,12 +91,24 @@ fi
 
 started=$(mktemp ./models/.onnx2om.XXXXXX) # by the clock of the file system that the .om goes to
 trap 'rm -f "$started"' EXIT
+compiler=""
+stop() { # signal; atc, which may run for an hour, ends with this script
+    [[ -z $compiler ]] || kill "$compiler" 2>/dev/null || true
+    rm -f "$started"
+    trap - "$1"
+    kill -s "$1" $$
+}
+trap 'stop HUP' HUP
+trap 'stop INT' INT
+trap 'stop TERM' TERM
 echo "compiling $model.onnx for $soc_version with $count gears"
 if [[ " ${atc_options[*]-} " != *" --log="* ]]; then atc_options+=(--log=error); fi
-# atc reports on stdout, its failures too, and ends with status 255.
+# atc reports on stdout, its failures too, and ends with status 255. A shell that waits answers signals at once.
 atc --framework=5 --model="$model.onnx" --output="$model" --input_format=ND --input_shape="${input_shape#;}" \
-    --soc_version="$soc_version" "${atc_options[@]}" ||
-    fail 1 "atc failed with status $?; its report stands above (codes: docs/ascend.md)"
+    --soc_version="$soc_version" "${atc_options[@]}" &
+compiler=$!
+wait "$compiler" || fail 1 "atc failed with status $?; its report stands above (codes: docs/ascend.md)"
+compiler=""
 
 if [[ ! $model.om -nt $started ]]; then
     dynamic=$(find ./models -name "${name}_linux_*.om" -newer "$started" -print -quit)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
 import subprocess
 from pathlib import Path
@@ -11,7 +12,7 @@ from textwrap import dedent
 
 import pytest
 
-from conftest import BEHIND_SET_ENV, ROOT
+from conftest import BEHIND_SET_ENV, ROOT, wait_until
 
 SCRIPT = ROOT / "onnx2om.sh"
 
@@ -26,6 +27,7 @@ ATC = dedent(
         exit 255
         ;;
     nothing) exit 0 ;;
+    wait) exec sleep 60 ;;
     dynamic) suffix=_linux_aarch64 ;;
     esac
     sleep 0.01
@@ -171,6 +173,25 @@ not_on_a_cann_host = pytest.mark.skipif(
 
 
 @not_on_a_cann_host
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_atc_too(host, number):
+    script = subprocess.Popen(
+        ["bash", str(SCRIPT), "Ascend310P3"],
+        cwd=host,
+        env={"PATH": f"{host / 'bin'}:/usr/bin:/bin", "HOME": str(host), "ATC_DOES": "wait"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    wait_until((host / "arguments").exists, script)
+    script.send_signal(number)
+    script.communicate(timeout=30)  # atc holds the other end of stdout
+    assert script.returncode == -number
+    assert sorted(path.name for path in (host / "models").iterdir()) == [
+        "wav2vec2-base-960h-masked.onnx",
+        "wav2vec2-base-960h.onnx",
+    ]
+
+
 def test_no_cann(host):
     done = run(host, "Ascend310P3", path="/usr/bin")
     assert done.returncode == 2
