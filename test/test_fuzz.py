@@ -17,23 +17,36 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import onnx
+import pyarrow
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pyarrow import parquet
 
 from wav2vec2_eval import report
 from wav2vec2_eval.errors import SuiteError
 from wav2vec2_eval.files.names import LOCK_NAME
 
-from conftest import make_tree, run_script, script_main, small_graph
+from conftest import SPEECH, make_tree, run_script, script_main, small_graph
 
 NUMBER = int(os.environ.get("FUZZ_NUMBER", "8"))  # damages of each file
-PREPROCESS, INFER, POSTPROCESS = (script_main(f"{name}.py") for name in ("preprocess", "pyacl_infer", "postprocess"))
+PREPROCESS, INFER, POSTPROCESS, TRANSCRIBE = (
+    script_main(f"{name}.py") for name in ("preprocess", "pyacl_infer", "postprocess", "pth_online_infer")
+)
 DATASET = ("--which_dataset=clean", "--dataset_path=speech", "--model_name_or_path=model", "--num_workers=1")
 
 
 def preprocess() -> None:
     PREPROCESS(["--pre_data_save_path=out/data", "--gears=gears.txt", *DATASET])
+
+
+def preprocess_parquet() -> None:
+    PREPROCESS(["--pre_data_save_path=out/data", *DATASET, "--dataset_path=hub"])
+
+
+def transcribe() -> None:
+    options = ("--pred_res_save_path=out/scores/t.txt", "--model_name_or_path=model", "--device=cpu")
+    TRANSCRIBE([*DATASET[:2], *options, "--limit=2"])
 
 
 def infer(results: str = "out/results", *options: str) -> None:
@@ -90,6 +103,8 @@ OTHERS = [
     *(Target(f"model/{name}", score_by_model) for name in ("special_tokens_map.json", "preprocessor_config.json")),
     Target("speech/test-clean/61/123/61-123-0000.flac", preprocess),
     Target("speech/test-clean/61/70968/61-70968.trans.txt", preprocess),
+    Target("hub/clean/test/0000.parquet", preprocess_parquet),
+    Target("model/model.safetensors", transcribe),
 ]
 
 
@@ -99,7 +114,7 @@ def base(tmp_path_factory, model_folder) -> Path:
     folder = tmp_path_factory.mktemp("base")
     make_tree(folder / "speech")
     shutil.copytree(model_folder, folder / "model")
-    (folder / "model/model.safetensors").unlink()
+    write_parquet(folder / "hub/clean/test/0000.parquet", folder / "speech")
     (folder / "gears.txt").write_text("10000\n40000\n")
     onnx.save(small_graph(masked=False, num_symbols=32), folder / "model.onnx")
     with inside(folder):
@@ -107,6 +122,18 @@ def base(tmp_path_factory, model_folder) -> Path:
         infer("results", "--res_save_type=npy")
         POSTPROCESS(["--bin_file_path=results", "--res_save_path=results/t.txt"])
     return folder
+
+
+def write_parquet(path: Path, tree: Path) -> None:
+    """The utterances of a LibriSpeech tree, as the hub has them."""
+    flacs = sorted(tree.rglob("*.flac"))
+    columns = {
+        "id": [flac.stem for flac in flacs],
+        "text": [SPEECH[flac.stem][1] for flac in flacs],
+        "audio": [{"bytes": flac.read_bytes(), "path": flac.name} for flac in flacs],
+    }
+    path.parent.mkdir(parents=True)
+    parquet.write_table(pyarrow.table(columns), path)
 
 
 @contextmanager
