@@ -188,8 +188,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     path, manifest_path = args.infer_res_save_path, args.input_info_file_path
     if manifest_path.parent.resolve() == path.resolve():
         raise SuiteError(f"{path}: holds the manifest, and results would replace it; choose another folder")
-    with open_manifest(manifest_path) as inputs, output_folder(path, SCRIPT, alone=True) as folder:
-        checked = inputs.check_tensors(args.input_dtypes)
+    with open_manifest(manifest_path) as inputs, output_folder(path, SCRIPT) as folder:
         references = inputs.references()
         check_warm_up(args.warm_up, len(inputs))
         with open_engine(
@@ -204,9 +203,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             cpu_run=args.cpu_run,
         ) as engine:
             engine.check_dtypes(args.input_dtypes)
-            engine.check_shapes(checked.shapes.items())
+            digest = inputs.check_tensors(args.input_dtypes, engine.check_shapes)
             record = check_agreed(args, engine, inputs)
-            run = conditions(args, engine, inputs, checked.digest)
+            run = conditions(args, engine, inputs, digest)
             kept = results.begin(folder, run, inputs, references, record, args.resume)
             if args.resume:
                 print(f"resumed: {len(kept)} of {len(inputs)} results are kept")

@@ -367,7 +367,7 @@ INFER_CASES = [
         "too many dtypes",
         unchanged,
         (*INFER, "--input_dtypes=float32,int8"),
-        "has 1 inputs, but --input_dtypes names 2",
+        "expected --input_dtypes=float32 and as many inputs in the data",
     ),
     Case(
         "a dtype of another size",
@@ -388,6 +388,7 @@ INFER_CASES = [
         (*INFER, "--input_dtypes=float32,float32"),
         "inputs are input float32",
     ),
+    Case("masked data for a plain model", old(DATA, two_of_each), INFER, "give --attention_mask to both"),
     Case(
         "other utterances beside the manifest",
         old(DATA, rewrite("pre_data/clean/utterances.tsv", "4\t121-70-0001", "5\t121-70-0001")),

@@ -66,22 +66,15 @@ def test_check_inputs_accepts():
     engine = TwoInputs()
     for names in (["float32", "float32"], ["float16", "float64"]):
         engine.check_dtypes(dtypes(*names))
-    engine.check_shapes([("0", [(1, 5), (1, 5)])])
-    TwoInputs([(1, 4, 1, 4), (1, 5, 1, 5)]).check_shapes([("0", [(1, 5), (1, 5)])])
-
-
-def test_check_shapes_reads_one_utterance_after_the_other():
-    """There may be hundreds of thousands. It stops at the first that does not fit."""
-    utterances = iter([("0", [(1, 5), (1, 5)]), ("1", [(1, 5)]), ("2", [(1, 5), (1, 5)])])
-    with pytest.raises(SuiteError, match="utterance 1: "):
-        TwoInputs().check_shapes(utterances)
-    assert [key for key, _ in utterances] == ["2"]
+    engine.check_shapes("0", [(1, 5), (1, 5)])
+    TwoInputs([(1, 4, 1, 4), (1, 5, 1, 5)]).check_shapes("0", [(1, 5), (1, 5)])
 
 
 def test_check_inputs_refuses_what_is_no_gear():
     engine = TwoInputs([(1, 10, 1, 10), (1, 20, 1, 20)])
     with pytest.raises(SuiteError, match=r"utterance b: 15 samples are no gear of the model; .* --gears=10,20"):
-        engine.check_shapes([("a", [(1, 10), (1, 10)]), ("b", [(1, 15), (1, 15)])])
+        for key, length in (("a", 10), ("b", 15)):
+            engine.check_shapes(key, [(1, length)] * 2)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +92,7 @@ def test_check_inputs_refuses(names, shapes, message):
     engine = TwoInputs()
     with pytest.raises(SuiteError, match=message):
         engine.check_dtypes(dtypes(*names))
-        engine.check_shapes([("0", shapes)])
+        engine.check_shapes("0", shapes)
 
 
 BOTH_OR_NEITHER = "give --attention_mask to both preprocess.py and export_onnx.py, or to neither"
@@ -130,13 +123,13 @@ def test_check_dtypes_refuses_and_says_what_to_do(inputs, names, advice):
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_check_shapes_says_what_to_do_if_only_data_or_model_have_a_mask(count):
     with pytest.raises(SuiteError, match=f"expected 2 inputs .*, found {count} manifest lines; {BOTH_OR_NEITHER}"):
-        TwoInputs().check_shapes([("0", [(1, 5)] * count)])
+        TwoInputs().check_shapes("0", [(1, 5)] * count)
 
 
 @pytest.mark.parametrize("shapes", [[], [(1, 5)], [(1, 5)] * 3, [(2, 5), (1, 5)], [(1, 5), (1, 5, 1)]])
 def test_check_shapes_refuses_and_names_the_utterance(shapes):
     with pytest.raises(SuiteError, match="utterance bad: "):
-        TwoInputs().check_shapes([("good", [(1, 5), (1, 5)]), ("bad", shapes)])
+        TwoInputs().check_shapes("bad", shapes)
 
 
 INPUT, OUTPUT = Port("input", "float32", (1, None)), Port("output", "float16", (1, None, 32))

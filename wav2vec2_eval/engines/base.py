@@ -135,33 +135,28 @@ class Engine(ABC):
         found = ",".join(dtype.name for dtype in dtypes)
         raise SuiteError(f"--input_dtypes={found}: the model's inputs are {self._names()}; {remedy}")
 
-    def check_shapes(self, shapes: Iterable[tuple[str, Sequence[tuple[int, ...]]]]) -> None:
-        """Raise SuiteError unless the inputs of every utterance fit in number, fixed axes and gears.
-
-        `shapes` has a pair for each utterance: its key, and the shapes of its inputs.
-        """
-        gears = None if self.gears is None else set(self.gears)
-        for key, found in shapes:
-            if len(found) != len(self.inputs):
+    def check_shapes(self, key: str, shapes: Sequence[tuple[int, ...]]) -> None:
+        """Raise SuiteError unless the inputs of utterance `key` fit in number, fixed axes and gears."""
+        if len(shapes) != len(self.inputs):
+            raise SuiteError(
+                f"utterance {key}: expected {len(self.inputs)} inputs ({self._names()}), found {len(shapes)} "
+                f"manifest lines; {_BOTH_OR_NEITHER}"
+            )
+        for shape, spec in zip(shapes, self.inputs):
+            fits = len(shape) == len(spec.shape) and all(
+                fixed in (None, length) for fixed, length in zip(spec.shape, shape)
+            )
+            if not fits:
                 raise SuiteError(
-                    f"utterance {key}: expected {len(self.inputs)} inputs ({self._names()}), found {len(found)} "
-                    f"manifest lines; {_BOTH_OR_NEITHER}"
+                    f"utterance {key}: input {spec.name} has shape {format_shape(spec.shape)}, "
+                    f"the manifest says {format_shape(shape)}"
                 )
-            for shape, spec in zip(found, self.inputs):
-                fits = len(shape) == len(spec.shape) and all(
-                    fixed in (None, length) for fixed, length in zip(spec.shape, shape)
-                )
-                if not fits:
-                    raise SuiteError(
-                        f"utterance {key}: input {spec.name} has shape {format_shape(spec.shape)}, "
-                        f"the manifest says {format_shape(shape)}"
-                    )
-            if gears is not None and tuple(axis for shape in found for axis in shape) not in gears:
-                lengths = ",".join(str(gear[-1]) for gear in self.gears or ())
-                raise SuiteError(
-                    f"utterance {key}: {found[0][-1]} samples are no gear of the model; run preprocess.py with "
-                    f"--gears={lengths}"
-                )
+        if self.gears is not None and tuple(axis for shape in shapes for axis in shape) not in self.gears:
+            lengths = ",".join(str(gear[-1]) for gear in self.gears)
+            raise SuiteError(
+                f"utterance {key}: {shapes[0][-1]} samples are no gear of the model; run preprocess.py with "
+                f"--gears={lengths}"
+            )
 
     def _names(self) -> str:
         return ", ".join(f"{spec.name} {spec.dtype.name}" for spec in self.inputs)

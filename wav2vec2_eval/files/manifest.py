@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -63,6 +63,7 @@ class Utterance(NamedTuple):
 
 
 References = Mapping[str, Utterance]  # key -> what the utterance is compared with
+CheckShapes = Callable[[str, Sequence[tuple[int, ...]]], None]  # of an utterance's key, and the shapes of its inputs
 
 _AGAIN = "run preprocess.py again"
 
@@ -145,32 +146,40 @@ class Manifest(Table[Sequence[Entry]]):
             self._sources[folder] = self.source if is_own else Source(Path(folder))
         return self._sources[folder]
 
-    def check_tensors(self, dtypes: Sequence[np.dtype]) -> Checked:
+    def check_tensors(self, dtypes: Sequence[np.dtype], check_shapes: CheckShapes | None = None) -> str:
         """Raise SuiteError unless each utterance has one tensor file per dtype, of the right size.
+
+        `check_shapes` raises SuiteError if the model cannot take the inputs of an utterance; it is asked once for all
+        utterances of the same shapes. Returns the SHA-256 of the manifest, and of the lists of its tensors' folders, or
+        else of the tensors' times.
 
         Checked for all utterances before the first inference, so that a run does not end half way, and in one pass,
         because there may be hundreds of thousands.
         """
         digest = hashlib.sha256(self.content)
-        first_keys: dict[tuple[tuple[int, ...], ...], str] = {}
+        checked = set()
+        advice = f"{_AGAIN}, or give pyacl_infer.py the --input_dtypes of these files"
         for key, entries in self.rows():
+            shapes = tuple([entry.shape for entry in entries])
+            if check_shapes is not None and shapes not in checked:
+                check_shapes(key, shapes)
+                checked.add(shapes)
             if len(entries) != len(dtypes):
                 raise SuiteError(
                     f"{self.path}: utterance {key} has {len(entries)} inputs, but --input_dtypes names {len(dtypes)}; "
                     f"give one dtype for each input"
                 )
             for entry, dtype in zip(entries, dtypes):
-                time_ns = tensors.check_size(entry.path, entry.shape, dtype, _AGAIN)
+                time_ns = tensors.check_size(entry.path, entry.shape, dtype, advice)
                 source = self.source_of(entry)
                 if source.list is None:
                     digest.update(f"{time_ns} ".encode())
                 elif not self._is_verified:  # otherwise its folder has all tensors that it names
                     source.expected(entry.name, _AGAIN)
-            first_keys.setdefault(tuple([entry.shape for entry in entries]), key)
         for source in self._sources.values():
             if source.list is not None:
                 digest.update(source.list.content)
-        return Checked(digest.hexdigest(), {key: shapes for shapes, key in first_keys.items()})
+        return digest.hexdigest()
 
     def rows(self) -> Iterator[tuple[str, Sequence[Entry]]]:
         for row in range(len(self)):
@@ -199,13 +208,6 @@ class Manifest(Table[Sequence[Entry]]):
         if missing:
             raise SuiteError(f"{path}: {len(missing)} utterances are missing ({_some(missing)}); {_AGAIN}")
         return references
-
-
-class Checked(NamedTuple):
-    """What was found while the tensors of a manifest were checked."""
-
-    digest: str  # SHA-256 of the manifest, and of the lists of its tensors' folders, or else of the tensors' times
-    shapes: Mapping[str, tuple[tuple[int, ...], ...]]  # the different shapes of the inputs, by the first key with them
 
 
 @contextmanager
