@@ -35,7 +35,7 @@ def run_of(attention_mask=False, which="clean"):
 
 def preprocess(folder, lengths, attention_mask=False, which="clean"):
     """Publish one utterance for each padded length, as preprocess.py does."""
-    with output_folder(folder, "a.py", alone=True) as out, out.staging() as staged:
+    with output_folder(folder, "a.py") as out, out.staging() as staged:
         items = [
             data_folder.write_tensors(staged.path, index, length - 1, arrays(length, attention_mask))
             for index, length in enumerate(lengths)
@@ -106,7 +106,7 @@ def test_publish_removes_what_an_earlier_run_left(tmp_path):
 def test_publish_refuses_files_that_appeared_meanwhile(tmp_path, name):
     preprocess(tmp_path, [10, 10, 10])
     before = names(tmp_path)
-    with output_folder(tmp_path, "a.py", alone=True) as out, out.staging() as staged:
+    with output_folder(tmp_path, "a.py") as out, out.staging() as staged:
         data_folder.stage(staged, "x", [], run_of(), RECORD)
         (tmp_path / name).touch()
         with pytest.raises(SuiteError, match=rf"holds files that a\.py did not write \({name}\)"):

@@ -8,7 +8,7 @@ import zlib
 import pytest
 
 from wav2vec2_eval.errors import SuiteError
-from wav2vec2_eval.files.file_list import HEADER, Content, Source, content_of, format_line, read_list
+from wav2vec2_eval.files.file_list import HEADER, Content, Source, content_of, content_of_file, format_line, read_list
 from wav2vec2_eval.files.folder import output_folder
 from wav2vec2_eval.files.run import Run
 
@@ -18,7 +18,7 @@ CONTENT = Content(3, zlib.crc32(b"abc"))
 @pytest.fixture
 def folder(tmp_path):
     """A folder with a.txt, which was written, and begun.txt, which was not finished."""
-    with output_folder(tmp_path, "a.py", alone=True) as out:
+    with output_folder(tmp_path, "a.py") as out:
         out.write_run(Run("a.py"))
         out.write_text("a.txt", "abc")
         out.begin("begun.txt")
@@ -88,7 +88,8 @@ def test_what_was_written_is_read(folder):
     source = Source(folder)
     assert source.has("a.txt")
     assert source.read("a.txt") == b"abc"
-    assert source.expected("a.txt") == content_of(b"abc") == CONTENT
+    assert source.expected("a.txt") == content_of(b"abc") == content_of_file(folder / "a.txt") == CONTENT
+    source.verify_file("a.txt")
 
 
 @pytest.mark.parametrize(
@@ -109,6 +110,8 @@ def test_anything_else_is_refused(folder, name, content, message):
         (folder / name).write_text(content)
     with pytest.raises(SuiteError, match=message):
         Source(folder).read(name)
+    with pytest.raises((SuiteError, FileNotFoundError), match="(?i)" + message):
+        Source(folder).verify_file(name)
 
 
 def test_a_missing_list_is_noticed(folder):

@@ -22,7 +22,7 @@ def names(folder):
 
 def write(folder, *files, script="a.py"):
     """Publish these files, with their names as content, and `m` last."""
-    with output_folder(folder, script, alone=True) as out, out.staging() as staged:
+    with output_folder(folder, script) as out, out.staging() as staged:
         staged.write_text(RUN_NAME, format_run(Run(script)))
         for name in (*files, "m"):
             staged.write_text(name, name)
@@ -51,14 +51,14 @@ def test_publishing_replaces_what_was_published(folder):
 
 def test_a_failure_before_publishing_leaves_everything(folder):
     before = {path: path.read_bytes() for path in folder.iterdir() if path.name != LOCK_NAME}
-    with pytest.raises(KeyError), output_folder(folder, "a.py", alone=True) as out, out.staging() as staged:
+    with pytest.raises(KeyError), output_folder(folder, "a.py") as out, out.staging() as staged:
         staged.write_text("1", "new")
         raise KeyError
     assert {path: path.read_bytes() for path in folder.iterdir() if path.name != LOCK_NAME} == before
 
 
 def test_a_failure_in_a_new_folder_leaves_nothing(tmp_path):
-    with pytest.raises(KeyError), output_folder(tmp_path / "x/new", "a.py", alone=True) as out, out.staging():
+    with pytest.raises(KeyError), output_folder(tmp_path / "x/new", "a.py") as out, out.staging():
         raise KeyError
     assert not (tmp_path / "x/new").exists()
 
@@ -125,7 +125,7 @@ def test_a_file_instead_of_a_folder_is_refused(tmp_path):
 
 
 def test_writing_replaces_a_recorded_file(folder):
-    with output_folder(folder, "a.py", alone=True) as out:
+    with output_folder(folder, "a.py") as out:
         out.write_text("1", "new")
         assert Source(folder).read("1") == b"new"
         with pytest.raises(KeyError), out.writing("1") as file:
@@ -138,7 +138,7 @@ def test_writing_replaces_a_recorded_file(folder):
 @pytest.mark.parametrize("what", PLANTED)
 def test_writing_does_not_replace_what_appeared_meanwhile(tmp_path, what):
     (tmp_path / "thesis.txt").write_text("mine")
-    with output_folder(tmp_path / "out", "a.py", alone=True) as out:
+    with output_folder(tmp_path / "out", "a.py") as out:
         PLANTED[what](tmp_path / "out/1")
         with pytest.raises(SuiteError, match="no script wrote this file"):
             out.write_text("1", "new")
@@ -147,7 +147,7 @@ def test_writing_does_not_replace_what_appeared_meanwhile(tmp_path, what):
 
 
 def test_appended_files_are_recorded_at_their_end(tmp_path):
-    with output_folder(tmp_path, "a.py", alone=True) as out:
+    with output_folder(tmp_path, "a.py") as out:
         out.begin("j")
         (tmp_path / "j").write_text("lines\n")
         with pytest.raises(SuiteError, match="not finished"):
@@ -157,7 +157,7 @@ def test_appended_files_are_recorded_at_their_end(tmp_path):
 
 
 def test_keep_removes_the_other_recorded_files(folder):
-    with output_folder(folder, "a.py", alone=True) as out:
+    with output_folder(folder, "a.py") as out:
         out.keep(lambda name: name in ("1", RUN_NAME))
         assert set(read_list(folder)) == {"1", RUN_NAME}
         out.write_text("2", "new")
@@ -171,7 +171,7 @@ def test_a_list_that_was_cut_while_it_was_appended_goes_on(folder):
     for cut in range(1, len("2\t1\t00000000\n")):
         content = (folder / LIST_NAME).read_bytes()
         (folder / LIST_NAME).write_bytes(content[:-cut])
-        with output_folder(folder, "a.py", alone=False) as out:
+        with output_folder(folder) as out:
             out.write_text("9", "new")
         assert Source(folder).read("9") == b"new"
         (folder / "9").unlink()
@@ -179,7 +179,7 @@ def test_a_list_that_was_cut_while_it_was_appended_goes_on(folder):
 
 
 def test_check_free_allows_new_and_recorded_names(folder):
-    with output_folder(folder, "b.py", alone=False) as out:
+    with output_folder(folder) as out:
         out.check_free("1", "m", "new")
         (folder / "wer.txt").touch()
         with pytest.raises(SuiteError, match=r"wer\.txt: no script wrote this file"):
@@ -187,6 +187,6 @@ def test_check_free_allows_new_and_recorded_names(folder):
 
 
 def test_the_folder_is_locked(folder):
-    with output_folder(folder, "a.py", alone=True), pytest.raises(SuiteError, match="another run"):
+    with output_folder(folder, "a.py"), pytest.raises(SuiteError, match="another run"):
         write(folder, "1")
     assert read_run(folder).script == "a.py"

@@ -242,7 +242,7 @@ def test_ctrl_c_while_a_failed_run_is_cleared_away_leaves_nothing(tmp_path, monk
     folder = tmp_path / "pre"
     with (
         pytest.raises(KeyboardInterrupt),
-        output_folder(folder, "preprocess.py", alone=True) as out,
+        output_folder(folder, "preprocess.py") as out,
         out.staging() as staged,
     ):
         (staged.path / "0.bin").touch()

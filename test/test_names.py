@@ -56,3 +56,15 @@ def test_other_names_are_no_results(name):
 )
 def test_the_name_of_a_model_tells_its_kind(options, expected):
     assert names.model_name("m", **options) == expected
+
+
+@pytest.mark.parametrize("model", ["m", "m.v2-masked", "m+"])
+def test_the_name_of_weights_tells_their_model(model):
+    name = names.weights_name(model, "0123456789abcdef0123")
+    assert name == f"{model}-0123456789abcdef.data"
+    assert names.is_weights_of(model, name)
+
+
+@pytest.mark.parametrize("name", ["m.data", "m-0123.data", "other-0123456789abcdef.data", "x/m-0123456789abcdef.data"])
+def test_other_names_are_not_those_of_weights(name):
+    assert not names.is_weights_of("m", name)

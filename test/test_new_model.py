@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from wav2vec2_eval.engines.model_file import external_files
 from wav2vec2_eval.errors import SuiteError
-from wav2vec2_eval.export.new_model import new_model, weights_name
+from wav2vec2_eval.export.new_model import new_model, weights_beside
 
 
 def write_model(path: Path, number: float, weights: str | None = None) -> None:
@@ -32,7 +32,7 @@ def number_in(path: Path) -> float:
 def write_big(path: Path, number: float) -> None:
     """As write_model does, with the number in a file whose name the suite gives."""
     write_model(path, number)
-    write_model(path, number, weights_name(path))
+    write_model(path, number, weights_beside(path))
 
 
 def names(folder: Path) -> set[str]:
@@ -79,12 +79,12 @@ def test_whatever_a_model_replaces(tmp_path, earlier):
         weights = publish_big(path, 1)
         if earlier == "weights are missing":
             (tmp_path / weights).unlink()
-    assert names(tmp_path) - {"m.onnx", weights_name_or_none(path)} == set()
+    assert names(tmp_path) - {"m.onnx", weights_or_none(path)} == set()
     weights = publish_big(path, 2)
     assert names(tmp_path) == {"m.onnx", weights}
 
 
-def weights_name_or_none(path: Path) -> str | None:
+def weights_or_none(path: Path) -> str | None:
     try:
         return next(iter(external_files(path)))
     except SuiteError:

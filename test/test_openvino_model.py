@@ -19,7 +19,7 @@ from wav2vec2_eval.engines import openvino_model
 from wav2vec2_eval.engines.base import Port
 from wav2vec2_eval.engines.choose import open_engine
 from wav2vec2_eval.errors import SuiteError
-from wav2vec2_eval.files.names import LOCK_NAME
+from wav2vec2_eval.files.names import LIST_NAME, LOCK_NAME
 
 from conftest import noise
 
@@ -44,9 +44,15 @@ def logits_in_2d(path: Path, *inputs: np.ndarray) -> np.ndarray:
     return compiled.create_infer_request().infer(list(inputs))[0].copy()
 
 
-def names_in(cache: Path) -> set[str]:
-    """A lock file that was there before stays."""
-    return {path.name for path in cache.iterdir()} - {LOCK_NAME}
+@pytest.fixture
+def kept(plain):
+    """The folder in which the conversion of the model is kept."""
+    return plain.with_name(f"{plain.stem}-openvino")
+
+
+def names_in(folder: Path) -> set[str]:
+    """The files of the conversion."""
+    return {path.name for path in folder.iterdir()} - {LOCK_NAME, LIST_NAME}
 
 
 def test_the_conversion_computes_what_the_model_computes(plain):
@@ -59,34 +65,30 @@ def test_the_conversion_computes_what_the_model_computes(plain):
         assert np.abs(actual - expected).max() / np.abs(expected).max() < 1e-4
 
 
-def test_the_conversion_is_kept_until_the_model_changes(plain, tmp_path, masked_export):
+def test_the_conversion_is_kept_until_the_model_changes(plain, kept, masked_export):
     logits_in_2d(plain, waveform(400))
-    cache = tmp_path / "openvino_cache"
-    first = {path.name: path.stat().st_mtime_ns for path in cache.iterdir()}
+    first = {name: (kept / name).stat().st_mtime_ns for name in names_in(kept)}
     assert sorted(name.rpartition(".")[2] for name in first) == ["bin", "xml"]
     logits_in_2d(plain, waveform(400))
-    assert {path.name: path.stat().st_mtime_ns for path in cache.iterdir()} == first
-    (cache / "wav2vec2-base-960h-masked-0123456789abcdef.xml").touch()  # of another model
+    assert {name: (kept / name).stat().st_mtime_ns for name in names_in(kept)} == first
     shutil.copy(masked_export.path, plain)
     logits_in_2d(plain, waveform(400), np.ones((1, 400), np.float32))
-    second = {path.name for path in cache.iterdir()}
-    assert len(second) == 3 and second.isdisjoint(first)
-    assert "wav2vec2-base-960h-masked-0123456789abcdef.xml" in second
+    second = names_in(kept)
+    assert len(second) == 2 and second.isdisjoint(first)
 
 
-def test_files_of_the_user_in_the_cache_stay(plain, tmp_path):
-    cache = tmp_path / "openvino_cache"
-    cache.mkdir()
-    stem = "wav2vec2-base-960h"
-    for name in (f"{stem}-0123456789abcdef.txt", f"{stem}-0123456789abcdeg.xml", f"{stem}-my-own-notes-01.bin"):
-        (cache / name).touch()
-    (cache / f"{stem}-0123456789abcdef.bin").mkdir()
-    (cache / f"{stem}-fedcba9876543210.xml").touch()  # of an earlier conversion
-    before = {path.name for path in cache.iterdir()} - {f"{stem}-fedcba9876543210.xml"}
-    logits_in_2d(plain, waveform(400))
-    after = {path.name for path in cache.iterdir()}
-    assert len(after) == len(before) + 2 and before <= after
-    assert f"{stem}-fedcba9876543210.xml" not in after
+@pytest.mark.parametrize("suffix", ["xml", "bin", "txt"])
+def test_files_of_the_user_stay(plain, kept, suffix):
+    """If one has the name of a conversion, the conversion is not kept."""
+    logits = logits_in_2d(plain, waveform(400))
+    (path,) = kept.glob("*.xml")
+    shutil.rmtree(kept)
+    kept.mkdir()
+    mine = kept / f"{path.stem}.{suffix}"
+    mine.write_text("mine")
+    assert logits_in_2d(plain, waveform(400)).tobytes() == logits.tobytes()
+    assert mine.read_text() == "mine"
+    assert len(names_in(kept)) == (3 if suffix == "txt" else 1)
 
 
 def move_weights_out(path: Path) -> Path:
@@ -127,44 +129,47 @@ def test_a_conversion_is_not_limited_by_the_size_of_a_protobuf_message(plain, mo
     assert max(len(tensor.raw_data) for tensor in model.graph.initializer) < 1024
 
 
-def test_a_file_of_weights_that_is_missing_is_named(plain, tmp_path):
+def test_a_file_of_weights_that_is_missing_is_named(plain, kept):
     move_weights_out(plain).unlink()
     with pytest.raises(SuiteError, match=r"w\.data: no such file, but wav2vec2-base-960h\.onnx has weights in it"):
         logits_in_2d(plain, waveform(400))
-    assert not (tmp_path / "openvino_cache").exists()
+    assert not kept.exists()
 
 
 @pytest.mark.parametrize("what", ["CONVERSION", "OpenVINO's version"])
-def test_the_conversion_is_made_again_by_another_version(plain, tmp_path, monkeypatch, what):
+def test_the_conversion_is_made_again_by_another_version(plain, kept, monkeypatch, what):
     logits_in_2d(plain, waveform(400))
-    first = {path.name for path in (tmp_path / "openvino_cache").iterdir()}
+    first = names_in(kept)
     if what == "CONVERSION":
         monkeypatch.setattr(openvino_model, "CONVERSION", openvino_model.CONVERSION + 1)
     else:
         monkeypatch.setattr(openvino, "__version__", "another")
     logits_in_2d(plain, waveform(400))
-    second = {path.name for path in (tmp_path / "openvino_cache").iterdir()}
+    second = names_in(kept)
     assert len(second) == 2 and second.isdisjoint(first)
 
 
-def test_a_folder_that_cannot_be_written(plain, tmp_path):
-    (tmp_path / "openvino_cache").write_text("in the way")
+def test_a_folder_that_cannot_be_written(plain, kept):
+    kept.write_text("in the way")
     assert logits_in_2d(plain, waveform(720)).shape == (1, 2, 32)
-    assert (tmp_path / "openvino_cache").read_text() == "in the way"
+    assert kept.read_text() == "in the way"
 
 
 @pytest.mark.parametrize("suffix", ["xml", "bin"])
-def test_a_conversion_that_is_not_whole_is_made_again(plain, tmp_path, suffix):
+@pytest.mark.parametrize("change", [lambda old: old[:1000], lambda old: bytes(len(old)), lambda _: None])
+def test_a_conversion_that_is_not_whole_is_made_again(plain, kept, suffix, change):
     expected = logits_in_2d(plain, waveform(9_000))
-    cache = tmp_path / "openvino_cache"
-    (path,) = cache.glob(f"*.{suffix}")
-    path.write_bytes(path.read_bytes()[:1000])
-    (cache / LOCK_NAME).write_text(".0123456789abcdef")  # left by a run that was killed
-    (cache / ".0123456789abcdef").mkdir()
-    (cache / ".0123456789abcdef/x.bin").touch()
+    (path,) = kept.glob(f"*.{suffix}")
+    content = change(path.read_bytes())
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    (kept / LOCK_NAME).write_text(".0123456789abcdef")  # left by a run that was killed
+    (kept / ".0123456789abcdef").mkdir()
+    (kept / ".0123456789abcdef/x.bin").touch()
     assert logits_in_2d(plain, waveform(9_000)).tobytes() == expected.tobytes()
     assert path.stat().st_size > 1000
-    assert len(names_in(cache)) == 2
+    assert len(names_in(kept)) == 2
 
 
 def cut(path: Path) -> None:
@@ -182,32 +187,32 @@ def mark_as_int8(path: Path) -> None:
     [(cut, "cannot be loaded"), (mark_as_int8, "--precision=bf16, but the model's weights are int8")],
     ids=["corrupt", "int8"],
 )
-def test_what_cannot_be_converted_is_refused_and_leaves_nothing(plain, tmp_path, damage, message):
+def test_what_cannot_be_converted_is_refused_and_leaves_nothing(plain, kept, damage, message):
     damage(plain)
     with pytest.raises(SuiteError, match=message) as refusal:
         logits_in_2d(plain, waveform(9_000))
     assert str(refusal.value).startswith(str(plain))
-    assert not (tmp_path / "openvino_cache").exists()
+    assert not kept.exists()
 
 
 @pytest.mark.parametrize("function", ["openvino.save_model", "onnx.save"])
-def test_a_full_disk_beside_the_model(plain, tmp_path, monkeypatch, function):
+def test_a_full_disk_beside_the_model(plain, kept, monkeypatch, function):
     """The conversion goes to another folder, and the full disk keeps nothing of it."""
     module, name = function.split(".")
     save = getattr(sys.modules[module], name)
 
     def save_elsewhere(model, path, *arguments, **options):
-        if Path(path).is_relative_to(tmp_path / "openvino_cache"):
+        if Path(path).is_relative_to(kept):
             Path(path).write_bytes(b"the first bytes")
             raise RuntimeError("basic_ios::clear: iostream error") if module == "openvino" else OSError("disk full")
         save(model, path, *arguments, **options)
 
     monkeypatch.setattr(function, save_elsewhere)
     assert logits_in_2d(plain, waveform(720)).shape == (1, 2, 32)
-    assert not (tmp_path / "openvino_cache").exists()
+    assert not kept.exists()
 
 
-def test_an_interrupted_conversion_leaves_nothing(plain, tmp_path, monkeypatch):
+def test_an_interrupted_conversion_leaves_nothing(plain, kept, monkeypatch):
     def interrupted(model, path, **options):
         Path(path).write_bytes(b"the first bytes")
         raise KeyboardInterrupt
@@ -215,14 +220,14 @@ def test_an_interrupted_conversion_leaves_nothing(plain, tmp_path, monkeypatch):
     monkeypatch.setattr(openvino, "save_model", interrupted)
     with pytest.raises(KeyboardInterrupt):
         logits_in_2d(plain, waveform(720))
-    assert not (tmp_path / "openvino_cache").exists()
+    assert not kept.exists()
 
 
-def test_two_that_convert_at_once(plain, tmp_path):
+def test_two_that_convert_at_once(plain, kept):
     with ThreadPoolExecutor(2) as pool:
         both = pool.map(lambda _: logits_in_2d(plain, waveform(9_000)).tobytes(), range(2))
         assert len(set(both)) == 1
-    assert len(names_in(tmp_path / "openvino_cache")) == 2
+    assert len(names_in(kept)) == 2
 
 
 @pytest.mark.parametrize(("precision", "fits"), [("f32", True), ("bf16", True), ("int8", False)])

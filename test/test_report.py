@@ -27,7 +27,7 @@ def results(tmp_path):
     def write(name, latency_ms, score):
         folder = tmp_path / name
         figures = summarise([Latency(latency_ms, latency_ms * 2)] * 3, lengths_s=[1.0, 1.0, 1.0])
-        with output_folder(folder, "x.py", alone=True) as out:
+        with output_folder(folder, "x.py") as out:
             out.write_text("infer_time.txt", format_figures(figures))
             out.write_text("wer.txt", format_wer(score))
             out.write_run(Run("x.py", engine=name, data=Run(which_dataset="clean", padded=True)))
@@ -138,7 +138,7 @@ def test_a_summary_replaces_an_earlier_one_and_no_other_file(results, tmp_path):
     ],
 )
 def test_files_that_do_not_fit_are_refused(results, tmp_path, name, text, message):
-    with output_folder(tmp_path / "suite", "x.py", alone=True) as out:
+    with output_folder(tmp_path / "suite", "x.py") as out:
         out.write_text(name, text)
     with pytest.raises(SuiteError, match=message):
         report.main(results)

@@ -40,7 +40,7 @@ def inputs(tmp_path):
 
 def infer(folder, inputs, save_type="bin", run=RUN, resume=False, stop=None, outputs=(LOGITS,)):
     """What pyacl_infer.py does; `stop`: the key at which it is interrupted. Returns the keys that were kept."""
-    with output_folder(folder, "pyacl_infer.py", alone=True) as out:
+    with output_folder(folder, "pyacl_infer.py") as out:
         kept = results.begin(out, run, inputs, inputs.references(), None, resume)
         with results.Store(out, save_type) as store:
             for key in inputs:
@@ -63,7 +63,7 @@ def score(folder, references=None):
 @pytest.mark.parametrize("save_type", ["bin", "npy"])
 def test_results_are_read_as_they_were_stored(tmp_path, save_type):
     ids = np.array([[1, 2]], np.int64)
-    with output_folder(tmp_path, "a.py", alone=True) as out, results.Store(out, save_type) as store:
+    with output_folder(tmp_path, "a.py") as out, results.Store(out, save_type) as store:
         store("a", [LOGITS, ids], Latency(1.5, 2.25))
         store("b", [LOGITS[:, :2]], Latency(0.000001, 3, 0.5, 0.25))
     source = Source(tmp_path)

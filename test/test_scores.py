@@ -92,7 +92,7 @@ def test_a_failure_while_scoring_leaves_the_earlier_scores(tmp_path):
 def test_scores_replace_earlier_scores(tmp_path):
     """The second scores replace the first beside the results and in a separate folder, also under another name."""
     results, new = tmp_path / "results", tmp_path / "new"
-    with output_folder(results, "pyacl_infer.py", alone=True) as folder:
+    with output_folder(results, "pyacl_infer.py") as folder:
         folder.write_run(Run("pyacl_infer.py", engine="x"))
     for name in ("a.txt", "a.txt", "b.txt"):
         for folder in (results, new):

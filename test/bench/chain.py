@@ -144,7 +144,7 @@ def bench_postprocess(data: tuple[str, ...], cwd: Path) -> None:
     generator = np.random.default_rng(0)
     with (
         open_manifest(cwd / "pre_data/clean" / MANIFEST_NAME) as inputs,
-        output_folder(folder, "pyacl_infer.py", alone=True) as out,
+        output_folder(folder, "pyacl_infer.py") as out,
     ):
         record = read_record(inputs.source)
         results.begin(out, Run("pyacl_infer.py"), inputs, inputs.references(), record, resume=False)

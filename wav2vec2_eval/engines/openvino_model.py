@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Models as OpenVINO reads them: from an ONNX file, or from a conversion to two dimensions that is cached beside it."""
+"""Models as OpenVINO reads them: from an ONNX file, or from a conversion to two dimensions that is kept beside it."""
 
 from __future__ import annotations
 
 import hashlib
-import re
-import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from ..errors import SuiteError, one_line
-from ..files.locks import locked
-from ..files.names import CONVERSIONS_NAME, PRECISION_KEY
+from ..files.file_list import Source, content_of_file
+from ..files.folder import output_folder
+from ..files.names import CONVERSION_SUFFIX, PRECISION_KEY
 from .base import Port, check_model, check_precision, unusable
 from .model_file import model_digest, read_metadata
 from .openvino_graph import to_2d
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     import openvino
 
 CONVERSION = 1  # raise when the output of `_convert` changes
-_CONVERTED = re.compile(r"[0-9a-f]{16}\.(xml|bin)")  # after the name of the model and a hyphen
 
 # OpenVINO's names of element types. What it makes of other types in NumPy has other numbers, without a word.
 _ELEMENTS = {
@@ -55,38 +54,43 @@ def read_model(path: Path, precision: str) -> openvino.Model:
 
 
 def read_in_2d(core: openvino.Core, model_path: Path) -> openvino.Model:
-    """The model in two dimensions: from the cache beside the model, or converted now.
+    """The model in two dimensions: from the folder of its conversion, or converted now.
 
-    The cache file's name contains a hash of the model with its external data, OpenVINO's version and CONVERSION. A new
-    cache file replaces older ones. If the cache cannot be written, the conversion goes to a temporary folder, and stays
-    mapped into memory after that folder is deleted.
+    The conversion's name is a hash of the model with its external data, OpenVINO's version and CONVERSION. A new
+    conversion replaces the earlier one, and so does one whose content is not what was written. If it cannot be kept, it
+    goes to a temporary folder, and stays mapped into memory after that folder is deleted.
     """
     import openvino
 
-    folder = model_path.parent / CONVERSIONS_NAME
     made_of = f"{model_digest(model_path)} {openvino.__version__} {CONVERSION}"
-    path = folder / f"{model_path.stem}-{hashlib.sha256(made_of.encode()).hexdigest()[:16]}.xml"
+    name = hashlib.sha256(made_of.encode()).hexdigest()[:16]
+    graph, files = f"{name}.xml", (f"{name}.bin", f"{name}.xml")
+    folder = model_path.with_name(f"{model_path.stem}{CONVERSION_SUFFIX}")
     try:
-        with locked(folder, wait=True) as token:
-            try:
-                return core.read_model(path)
-            except RuntimeError:  # there is none, or it is not whole
-                pass
-            work = folder / token
-            try:
-                _convert(core, model_path, work / path.name)
-                for old in _conversions(folder, model_path):
-                    old.unlink()
-                for suffix in (".bin", ".xml"):
-                    (work / path.name).with_suffix(suffix).replace(path.with_suffix(suffix))
-            finally:
-                shutil.rmtree(work, ignore_errors=True)
-            return core.read_model(path)
+        with output_folder(folder, wait=True) as out:
+            out.check_free(*files)
+            if not _is_whole(folder, files):
+                with out.staging() as staged:
+                    _convert(core, model_path, staged.path / graph)
+                    for file in files:
+                        staged.record(file, content_of_file(staged.path / file))
+                    out.publish(staged, marker=graph)
+            return core.read_model(folder / graph)
     except (OSError, SuiteError):  # if the model is at fault, the same error follows
         with TemporaryDirectory() as temporary:
-            path = Path(temporary) / path.name
-            _convert(core, model_path, path)
-            return core.read_model(path)
+            _convert(core, model_path, Path(temporary) / graph)
+            return core.read_model(Path(temporary) / graph)
+
+
+def _is_whole(folder: Path, files: Sequence[str]) -> bool:
+    """Whether the files are there, with the content that was written into them."""
+    try:
+        source = Source(folder)
+        for file in files:
+            source.verify_file(file)
+    except (OSError, SuiteError):
+        return False
+    return source.list is not None
 
 
 def _convert(core: openvino.Core, model_path: Path, path: Path) -> None:
@@ -94,7 +98,6 @@ def _convert(core: openvino.Core, model_path: Path, path: Path) -> None:
     import openvino
 
     read_model(model_path, "bf16")  # refuses an unusable model before anything is written
-    path.parent.mkdir(exist_ok=True)
     try:
         proto = onnx.load(model_path)
         to_2d(proto)
@@ -113,16 +116,6 @@ def _convert(core: openvino.Core, model_path: Path, path: Path) -> None:
         raise OSError(f"{path}: cannot be written: {one_line(error)}") from None
     rewritten.unlink()
     weights.unlink()
-
-
-def _conversions(folder: Path, model_path: Path) -> list[Path]:
-    """The cache files of this model."""
-    start = f"{model_path.stem}-"
-    return [
-        path
-        for path in folder.iterdir()
-        if path.name.startswith(start) and _CONVERTED.fullmatch(path.name[len(start) :]) and path.is_file()
-    ]
 
 
 def ports(model: openvino.Model) -> tuple[list[Port], list[Port]]:

@@ -20,7 +20,7 @@ from ..files.names import ATTENTION_MASK, INPUT, OUTPUT
 from ..sources.model_folder import symbols
 from ..speech.audio import CONV_KERNELS, CONV_STRIDES
 from .masked import MaskedWav2Vec2
-from .new_model import weights_name
+from .new_model import weights_beside
 
 OPSET = 11  # the oldest that ATC documents for every CANN version in use
 TRACED_SAMPLES = 40_000
@@ -89,7 +89,7 @@ def _save(graph: onnx.ModelProto, path: Path) -> None:
     if not traced:
         onnx.save(graph, path)
         return
-    weights = weights_name(path)
+    weights = weights_beside(path)
     load_external_data_for_model(graph, str(path.parent))
     for name in traced:
         (path.parent / name).unlink()

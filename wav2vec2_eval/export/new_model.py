@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 from ..engines.model_file import external_files, model_digest
 from ..errors import SuiteError
 from ..files.locks import locked
+from ..files.names import is_weights_of, weights_name
 from ..machine.signals import signals_deferred
 
 
@@ -30,13 +30,13 @@ def new_model(path: Path) -> Iterator[Path]:
         _publish(work / path.name, path)
 
 
-def weights_name(path: Path) -> str:
+def weights_beside(path: Path) -> str:
     """The file for the weights of a model above 2 GB. Its name has a hash of what the model at `path` contains now.
 
     So the weights of two models never have one name, and `kill -9` between the two renames of a new model leaves the
     old one as it was.
     """
-    return f"{path.stem}-{model_digest(path)[:16]}.data"
+    return weights_name(path.stem, model_digest(path))
 
 
 def _publish(new: Path, path: Path) -> None:
@@ -56,7 +56,6 @@ def _publish(new: Path, path: Path) -> None:
 
 def _weights_of_ours(path: Path) -> set[str]:
     """The weights of the model that is there now, if the suite wrote them."""
-    ours = re.compile(re.escape(path.stem) + r"-[0-9a-f]{16}\.data")
     with suppress(SuiteError, FileNotFoundError):  # whatever else is there has no weights of ours
-        return set(filter(ours.fullmatch, external_files(path)))
+        return {name for name in external_files(path) if is_weights_of(path.stem, name)}
     return set()

@@ -36,6 +36,15 @@ def content_of(data: bytes | memoryview) -> Content:
     return Content(memoryview(data).nbytes, zlib.crc32(data))
 
 
+def content_of_file(path: Path) -> Content:
+    """Size and checksum of a file, read in parts."""
+    size = crc32 = 0
+    with path.open("rb") as file:
+        while part := file.read(1 << 20):
+            size, crc32 = size + len(part), zlib.crc32(part, crc32)
+    return Content(size, crc32)
+
+
 FileList = Table["Content | None"]  # None: the file was begun, and perhaps not finished
 
 
@@ -89,9 +98,16 @@ class Source:
 
     def verify(self, name: str, content: bytes | memoryview, advice: str = COPY_AGAIN) -> None:
         """Raise SuiteError, with `advice`, unless this is what was written into the file."""
-        if self.list is None:
-            return
-        expected, found = self.expected(name, advice), content_of(content)
+        if self.list is not None:
+            self._check(name, content_of(content), advice)
+
+    def verify_file(self, name: str, advice: str = COPY_AGAIN) -> None:
+        """Do the same for a file that a library reads itself."""
+        if self.list is not None:
+            self._check(name, content_of_file(self.folder / name), advice)
+
+    def _check(self, name: str, found: Content, advice: str) -> None:
+        expected = self.expected(name, advice)
         if found != expected:
             raise SuiteError(
                 f"{self.folder / name}: damaged or replaced: expected {_describe(expected)} as {LIST_NAME} says, "

@@ -18,7 +18,7 @@ from pathlib import Path
 from ..errors import SuiteError
 from ..machine.signals import signals_deferred
 from .atomic import NewFile, new_file
-from .file_list import HEADER, Content, FileList, content_of, format_line, read_list
+from .file_list import HEADER, Content, FileList, content_of_file, format_line, read_list
 from .locks import locked, remove_temporaries
 from .names import LIST_NAME, LOCK_NAME, RUN_NAME
 from .run import Run, format_run, read_run
@@ -143,8 +143,7 @@ class OutputFolder(Writer):
 
     def end(self, name: str) -> None:
         """Note a file as whole after the last was appended to it."""
-        content = read_bytes(self.path / name, "run the script again")
-        self._note(format_line(name, content_of(content)))
+        self._note(format_line(name, content_of_file(self.path / name)))
 
     def remove(self, *names: str) -> None:
         """Remove files that the scripts wrote."""
@@ -235,15 +234,15 @@ def _remove(path: Path) -> None:
 
 
 @contextmanager
-def output_folder(path: Path, script: str, *, alone: bool) -> Iterator[OutputFolder]:
+def output_folder(path: Path, script: str | None = None, *, wait: bool = False) -> Iterator[OutputFolder]:
     """Lock a folder for writing; it is made if need be.
 
-    `alone`: the folder may hold nothing but files of `script`; otherwise the caller checks the names that it will
-    write by `check_free`. Raises SuiteError if another run holds the folder, or if it may not be used.
+    The folder may hold nothing but files of `script`. If none is named, the caller checks the names that it will write
+    by `check_free`. Raises SuiteError if the folder may not be used, or if another run holds it (`wait`: waits for it).
     """
-    with locked(path) as token:
+    with locked(path, wait) as token:
         folder = OutputFolder(path, token)
-        if alone:
+        if script is not None:
             folder.check_alone(script)
         folder.mend()
         yield folder

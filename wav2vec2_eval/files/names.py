@@ -34,7 +34,8 @@ SUMMARY_DATA_NAME = "summary.json"
 # The folder of models.
 MASKED_SUFFIX = "-masked"
 INT8_SUFFIX = "-int8"
-CONVERSIONS_NAME = "openvino_cache"  # folder of converted models, beside the model
+CONVERSION_SUFFIX = "-openvino"  # folder of the model's conversion, beside the model
+_WEIGHTS = re.compile(r"-[0-9a-f]{16}\.data")  # after the model's name without its suffix
 
 # Inside an exported model: the inputs in order (only a masked model has the second), the output, the
 # metadata keys.
@@ -66,6 +67,16 @@ def result_key(name: str) -> str | None:
     """The utterance whose result has this file name; None for any other name."""
     match = _RESULT.fullmatch(name)
     return match["key"] if match else None
+
+
+def weights_name(model: str, digest: str) -> str:
+    """The file for the weights of a model above 2 GB; `model` is the model's name without its suffix."""
+    return f"{model}-{digest[:16]}.data"
+
+
+def is_weights_of(model: str, name: str) -> bool:
+    """Whether a file name is one that `weights_name` gives."""
+    return name.startswith(model) and _WEIGHTS.fullmatch(name[len(model) :]) is not None
 
 
 def model_name(base: str, *, attention_mask: bool = False, int8: bool = False) -> str:

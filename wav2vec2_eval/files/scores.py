@@ -90,7 +90,7 @@ def scores_folder(transcriptions_path: Path, script: str, scored: Path | None = 
         raise SuiteError(
             f"{transcriptions_path}: the suite uses this name for another file; choose one like transcriptions.txt"
         )
-    with output_folder(path, script, alone=False) as folder:
+    with output_folder(path) as folder:
         run = read_run(path)
         is_scored = scored is not None and path.samefile(scored)
         if run is not None and run.script != script and not is_scored:
