@@ -12,6 +12,7 @@ from wav2vec2_eval.files.file_list import HEADER, Content, Source, content_of, c
 from wav2vec2_eval.files.folder import output_folder
 from wav2vec2_eval.files.run import Run
 
+HEAD = HEADER.decode()
 CONTENT = Content(3, zlib.crc32(b"abc"))
 
 
@@ -38,11 +39,11 @@ def folder(tmp_path):
     ],
 )
 def test_the_last_whole_line_of_a_name_counts(tmp_path, lines, expected):
-    (tmp_path / "files.tsv").write_text(f"{HEADER}\n{lines}")
+    (tmp_path / "files.tsv").write_text(f"{HEAD}{lines}")
     found = read_list(tmp_path)
     assert found == expected
-    rewritten = "".join(format_line(name, found[name]) for name in found)
-    (tmp_path / "files.tsv").write_text(f"{HEADER}\n{rewritten}")
+    rewritten = b"".join(format_line(name, found[name]) for name in found).decode()
+    (tmp_path / "files.tsv").write_text(f"{HEAD}{rewritten}")
     assert read_list(tmp_path) == expected
 
 
@@ -53,7 +54,7 @@ def test_the_last_whole_line_of_a_name_counts(tmp_path, lines, expected):
         "mine",
         "file\tbytes\n",
         *(
-            f"{HEADER}\n{line}\n"
+            f"{HEAD}{line}\n"
             for line in (
                 "",
                 "a",
@@ -65,8 +66,8 @@ def test_the_last_whole_line_of_a_name_counts(tmp_path, lines, expected):
                 "a\t-\t00000000",
             )
         ),
-        *(f"{HEADER}\n{name}\t1\t00000000\n" for name in ("../a", "/a", "a/b", ".", "..", "", "a\0", "a\u2028b")),
-        f"{HEADER}\na\t{'9' * 5_000}\t00000000\n",
+        *(f"{HEAD}{name}\t1\t00000000\n" for name in ("../a", "/a", "a/b", ".", "..", "", "a\0", "a\u2028b")),
+        f"{HEAD}a\t{'9' * 5_000}\t00000000\n",
     ],
 )
 def test_what_is_no_list_is_refused(tmp_path, content):

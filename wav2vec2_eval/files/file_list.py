@@ -20,7 +20,7 @@ from .run import read_run
 from .table import Table
 from .text import read_bytes
 
-HEADER = "file\tbytes\tcrc32"
+HEADER = b"file\tbytes\tcrc32\n"
 COPY_AGAIN = "copy the folder again, or run the script that wrote it again"
 
 
@@ -56,9 +56,9 @@ def read_list(folder: Path) -> FileList | None:
     return Table(path, read_bytes(path, COPY_AGAIN), _parse, COPY_AGAIN, appended=True, header=HEADER)
 
 
-def format_line(name: str, content: Content | None) -> str:
+def format_line(name: str, content: Content | None) -> bytes:
     """A line of the list, with its newline."""
-    return f"{name}\t-\t-\n" if content is None else f"{name}\t{content.size}\t{content.crc32:08x}\n"
+    return (f"{name}\t-\t-\n" if content is None else f"{name}\t{content.size}\t{content.crc32:08x}\n").encode()
 
 
 def _parse(lines: Sequence[str]) -> Content | None:

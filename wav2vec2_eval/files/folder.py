@@ -12,7 +12,8 @@ import os
 import stat
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 
 from ..errors import SuiteError
@@ -43,8 +44,8 @@ class Staging(Writer):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._list = (path / LIST_NAME).open("w", encoding="utf-8")
-        self._list.write(f"{HEADER}\n")
+        self._list = (path / LIST_NAME).open("wb")
+        self._list.write(HEADER)
 
     def record(self, name: str, content: Content) -> None:
         """Note a whole file that somebody has written into the folder."""
@@ -182,19 +183,18 @@ class OutputFolder(Writer):
         staged.close()
         with signals_deferred():
             self.remove(marker)
-            self._note((staged.path / LIST_NAME).read_text(encoding="utf-8").partition("\n")[2])
-            for name in self.files() or ():
+            with (staged.path / LIST_NAME).open("rb") as lines:
+                lines.seek(len(HEADER))
+                self._note(lines.read())
+            files = self.files() or ()
+            for name in files:
                 if not os.path.lexists(staged.path / name):
                     _remove(self.path / name)
             # First run.json, which says whose folder it is; at the end the list without the earlier files.
             self._known = None
-            late = (LIST_NAME, marker)
-            for name in (
-                RUN_NAME,
-                *(e.name for e in os.scandir(staged.path) if e.name not in (RUN_NAME, *late)),
-                *late,
-            ):
-                if os.path.lexists(staged.path / name):
+            first, last = (RUN_NAME,), (LIST_NAME, marker)
+            for name in chain(first, (name for name in files if name not in (*first, *last)), last):
+                with suppress(FileNotFoundError):
                     (staged.path / name).rename(self.path / name)
 
     def mend(self) -> None:
@@ -207,19 +207,19 @@ class OutputFolder(Writer):
             self.files()  # a file of the user under this name is refused
             os.truncate(path, content.rfind(b"\n") + 1)
 
-    def _note(self, lines: str) -> None:
+    def _note(self, lines: bytes) -> None:
         path = self.path / LIST_NAME
         if not os.path.lexists(path):
             self._replace_list([])
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW), "ab") as file:
-            file.write(lines.encode("utf-8"))
+            file.write(lines)
 
-    def _replace_list(self, lines: Iterable[str]) -> None:
+    def _replace_list(self, lines: Iterable[bytes]) -> None:
         temporary = self.path / f"{self._token}.list"
         with new_file(temporary) as new:
-            new.write(f"{HEADER}\n".encode())
+            new.write(HEADER)
             for line in lines:
-                new.write(line.encode())
+                new.write(line)
         temporary.replace(self.path / LIST_NAME)
         self._known = None
 

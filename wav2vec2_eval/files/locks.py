@@ -122,9 +122,7 @@ def _read_token(path: Path, descriptor: int) -> str:
 
 def remove_temporaries(folder: Path, token: str) -> None:
     """Remove the temporary files of the run with this token, and the files in its temporary folders."""
-    for entry in list(os.scandir(folder)):
-        if not entry.name.startswith(token):
-            continue
+    for entry in [entry for entry in os.scandir(folder) if entry.name.startswith(token)]:
         if entry.is_dir(follow_symlinks=False):
             for inner in os.scandir(entry):
                 os.unlink(inner)  # noqa: PTH108 (there may be hundreds of thousands)

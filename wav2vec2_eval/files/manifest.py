@@ -107,8 +107,8 @@ class Manifest(Table[Sequence[Entry]]):
     def __init__(self, path: Path, source: Source | None = None) -> None:
         """`source` is the manifest's folder. Raises SuiteError if the manifest is missing, damaged or empty."""
         self.source = source or Source(path.parent)
-        self._sources = {str(path.parent): self.source}  # the folders of the tensors, as the manifest names them
-        self._folders: dict[str, bool] = {}  # as the manifest names them -> whether it is the manifest's own
+        self._folders: dict[str, bool] = {}  # of the tensors, as the manifest names them -> is it the manifest's own?
+        self._others: dict[str, Source] = {}  # those that are not
         self._is_verified = self.source.list is not None and path.name in self.source.list
         content = _read(self.source, path, "run preprocess.py first")
         super().__init__(path, content, self._parse_entries, _AGAIN, separator=None, grouped=True)
@@ -120,31 +120,26 @@ class Manifest(Table[Sequence[Entry]]):
             raise SuiteError(f"{path}: expected {known} utterances as {RUN_NAME} says, found {len(self)}; {_AGAIN}")
 
     def _parse_entries(self, lines: Sequence[str]) -> Sequence[Entry]:
-        return [self._located(parse_line(line)) for line in lines]
+        return [parse_line(line) for line in lines]
 
-    def _located(self, entry: Entry) -> Entry:
+    def locate(self, entry: Entry) -> tuple[str, Source]:
+        """The path of a tensor, and the folder that it is in. Raises SuiteError if two files may be meant."""
         folder = entry.folder
         if folder not in self._folders:
             self._folders[folder] = os.path.realpath(folder or ".") == os.path.realpath(self.path.parent)
         if self._folders[folder]:
-            return entry
+            return entry.path, self.source
         path, beside = Path(entry.path), self.path.parent / entry.name
         if not path.exists():
-            return entry._replace(path=str(beside))
+            return str(beside), self.source
         if beside.exists() and not beside.samefile(path):
             raise SuiteError(
                 f"{entry.path} exists in the current folder, and another file of that name beside the manifest; "
                 f"remove or rename the wrong file"
             )
-        return entry
-
-    def source_of(self, entry: Entry) -> Source:
-        """The folder of a tensor."""
-        folder = entry.folder
-        if folder not in self._sources:
-            is_own = self._folders.get(folder, False)
-            self._sources[folder] = self.source if is_own else Source(Path(folder))
-        return self._sources[folder]
+        if folder not in self._others:
+            self._others[folder] = Source(Path(folder))
+        return entry.path, self._others[folder]
 
     def check_tensors(self, dtypes: Sequence[np.dtype], check_shapes: CheckShapes | None = None) -> str:
         """Raise SuiteError unless each utterance has one tensor file per dtype, of the right size.
@@ -170,13 +165,13 @@ class Manifest(Table[Sequence[Entry]]):
                     f"give one dtype for each input"
                 )
             for entry, dtype in zip(entries, dtypes):
-                time_ns = tensors.check_size(entry.path, entry.shape, dtype, advice)
-                source = self.source_of(entry)
+                path, source = self.locate(entry)
+                time_ns = tensors.check_size(path, entry.shape, dtype, advice)
                 if source.list is None:
                     digest.update(f"{time_ns} ".encode())
                 elif not self._is_verified:  # otherwise its folder has all tensors that it names
                     source.expected(entry.name, _AGAIN)
-        for source in self._sources.values():
+        for source in (self.source, *self._others.values()):
             if source.list is not None:
                 digest.update(source.list.content)
         return digest.hexdigest()
@@ -190,8 +185,9 @@ class Manifest(Table[Sequence[Entry]]):
         """Read and verify the tensor files of one utterance."""
         arrays = []
         for entry, dtype in zip(self[key], dtypes):
-            array = tensors.read_bin(Path(entry.path), entry.shape, dtype, _AGAIN)
-            self.source_of(entry).verify(entry.name, array.data, _AGAIN)
+            path, source = self.locate(entry)
+            array = tensors.read_bin(Path(path), entry.shape, dtype, _AGAIN)
+            source.verify(entry.name, array.data, _AGAIN)
             arrays.append(array)
         return arrays
 
@@ -217,7 +213,8 @@ def open_manifest(path: Path) -> Iterator[Manifest]:
         locks.enter_context(reading(path.parent))
         manifest = Manifest(path)
         # The first utterance names the folders. A manifest that mixes folders is rare, and still verified.
-        for folder in {Path(entry.path).parent for entry in manifest[next(iter(manifest))]} - {path.parent}:
+        first = map(manifest.locate, manifest[next(iter(manifest))])
+        for folder in {source.folder for _, source in first} - {path.parent}:
             if not folder.is_dir() or not folder.samefile(path.parent):
                 locks.enter_context(reading(folder))
         yield manifest

@@ -40,15 +40,15 @@ class Table(Mapping[str, Row], Generic[Row]):
         separator: str | None = "\t",
         grouped: bool = False,
         appended: bool = False,
-        header: str = "",
+        header: bytes = b"",
     ) -> None:
         """`content` is that of the file `path`. The key of a line ends at `separator`; None is any white space.
 
         `parse` gets the line of a row, with its key and without its newline, and raises ValueError or SuiteError for
         a malformed one. `grouped`: a row is one or more neighbouring lines of one key. `appended`: the file grows by
         appending, so the last line of a key counts, and a last line without its newline is not whole and is left out.
-        `header` is the first line. Raises SuiteError if the file is not UTF-8, has another header, or has a key
-        twice.
+        `header` is the first line, with its newline. Raises SuiteError if the file is not UTF-8, has another header, or
+        has a key twice.
         """
         self.path = path
         self._parse = parse
@@ -56,11 +56,10 @@ class Table(Mapping[str, Row], Generic[Row]):
         self._separator = None if separator is None else separator.encode()
         self.content = content
         end = self.content.rfind(b"\n") + 1 if appended else len(self.content)
-        start = len(header) + 1 if header else 0
-        if header and self.content[:start] != f"{header}\n".encode():
-            raise SuiteError(f"{path}, line 1: expected {header!r}; {advice}")
+        if not content.startswith(header):
+            raise SuiteError(f"{path}, line 1: expected {header[:-1].decode()!r}; {advice}")
         self._check_utf8(end)
-        self._index(start, end, grouped)
+        self._index(len(header), end, grouped)
         self._sort(appended)
         self._next = 0  # this row, or the one after it, is probably asked for next
         self._key_end = self._separator or b" "

@@ -56,6 +56,7 @@ def run_in_processes(
         for pipe in pipes:
             with _worker_may_die():
                 pipe.send_bytes(description)
+        del description  # of a large data set it is large
         yield from _in_order(pipes, chunks, received)
 
 
