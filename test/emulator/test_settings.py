@@ -31,7 +31,7 @@ def run_once(acl: ModuleType, om: Path, asynchronous: bool) -> np.ndarray:
 @pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
 def test_every_call_can_fail(start, models, asynchronous):
     run_once(start(), models / "one.om", asynchronous)
-    total = report().failable_calls
+    total = len(report().failable_calls)
     names = set()
     for number in range(1, total + 1):
         acl = start(FAIL_CALL=number, FAIL_CODE=507899)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from collections import deque
 from collections.abc import Generator, Iterable
 from pathlib import Path
@@ -21,7 +22,7 @@ import numpy as np
 from ..base import Arrays, Conditions, Engine, Result
 from ..clock import MeasureTime
 from .acl_codes import DEVICE_TO_HOST, HOST_TO_DEVICE
-from .acl_runtime import Acl
+from .acl_runtime import Acl, AclError
 from .om_model import OmModel, Shape
 from .slots import Events, Slot, make_events, make_slot, view
 
@@ -31,12 +32,22 @@ VOUCHED_TOGETHER = 16
 
 
 class Queued(NamedTuple):
-    """An execution that waits or runs on the device."""
+    """An execution that waits or runs on the device. Times are of the host's clock."""
 
     slot: Slot
     events: Events
     shapes: list[Shape]  # of the outputs
-    pure_ns: int | None  # by the host clock, if it was read for this execution
+    queued_ns: int  # when
+    pure_ns: int | None  # how long it took, if that was measured around it
+
+
+class Collected(NamedTuple):
+    """An execution whose outputs are here. Only its stream can tell whether they are good, and how long it took."""
+
+    outputs: list[np.ndarray]
+    events: Events
+    pure_ns: int | None
+    elapsed_ns: int  # since it was queued, or since the execution before it was collected, on the host's clock
 
 
 class NpuEngine(Engine):
@@ -62,7 +73,9 @@ class NpuEngine(Engine):
         acl.open_device(device_id)
         num_slots = 1 if self._sync or not self._cpu_run else 2
         self._stream = 0 if self._sync else acl.own("acl.rt.create_stream", release="acl.rt.destroy_stream")
-        self._events = [] if self._sync else [make_events(acl) for _ in range(num_slots)]
+        # No events are recorded again before their time was read.
+        self._events = [] if self._sync else [make_events(acl) for _ in range(num_slots + VOUCHED_TOGETHER)]
+        self._has_device_times = True
         self._model = OmModel(acl, model_path)
         self._slots = [make_slot(acl, self._model, page_locked=not self._sync) for _ in range(num_slots)]
         if not self._sync:
@@ -106,27 +119,32 @@ class NpuEngine(Engine):
             yield Result(outputs, clock["pure_ns"])
 
     def _stream_async(self, utterances: Iterable[Arrays]) -> Generator[Result, None, None]:
-        free = deque(zip(self._slots, self._events))
+        free_slots, free_events = deque(self._slots), deque(self._events)
         queued: deque[Queued] = deque()
-        finished: list[Result] = []  # the stream may still report a failure
+        finished: list[Collected] = []  # the stream may still report a failure
+        last_ns = 0
 
         def collect() -> None:
+            nonlocal last_ns
             execution = queued.popleft()
-            finished.append(self._collect(execution))
-            free.append((execution.slot, execution.events))
+            outputs = self._collect(execution)
+            since_ns, last_ns = max(execution.queued_ns, last_ns), time.perf_counter_ns()
+            finished.append(Collected(outputs, execution.events, execution.pure_ns, last_ns - since_ns))
+            free_slots.append(execution.slot)
 
         def vouch() -> list[Result]:
             """Hand over the finished results unless the stream reports a failure. Waits for queued executions, too."""
             self._acl.call("acl.rt.synchronize_stream", self._stream)
-            vouched = finished.copy()
+            vouched = [self._time(execution) for execution in finished]
+            free_events.extend(execution.events for execution in finished)
             finished.clear()
             return vouched
 
         for arrays in utterances:
-            if not free:
+            if not free_slots:
                 collect()
             vouched = vouch() if len(finished) >= VOUCHED_TOGETHER else []
-            queued.append(self._queue(*free.popleft(), arrays))
+            queued.append(self._queue(free_slots.popleft(), free_events.popleft(), arrays))
             if not self._cpu_run:
                 collect()
             yield from vouched  # while the device has its next work
@@ -145,6 +163,7 @@ class NpuEngine(Engine):
             target, size = slot.device_inputs[index], model.input_sizes[index]
             acl.call("acl.rt.memcpy_async", target, size, address, array.nbytes, HOST_TO_DEVICE, stream)
         clock: dict[str, int] = {}
+        queued_ns = time.perf_counter_ns()
         if self._cpu_run:
             self._execute_async(slot, events)
         else:
@@ -154,7 +173,7 @@ class NpuEngine(Engine):
             size = math.prod(shape) * dtype.itemsize
             acl.call("acl.rt.memcpy_async", address, size, source, size, DEVICE_TO_HOST, stream)
         acl.call("acl.rt.record_event", events.copied, stream)
-        return Queued(slot, events, shapes, clock.get("pure_ns"))
+        return Queued(slot, events, shapes, queued_ns, clock.get("pure_ns"))
 
     def _execute_async(self, slot: Slot, events: Events) -> None:
         acl, stream = self._acl, self._stream
@@ -162,18 +181,29 @@ class NpuEngine(Engine):
         acl.call("acl.mdl.execute_async", self._model.handle, slot.inputs, slot.outputs, stream)
         acl.call("acl.rt.record_event", events.ended, stream)
 
-    def _collect(self, execution: Queued) -> Result:
+    def _collect(self, execution: Queued) -> list[np.ndarray]:
         """Wait for one execution and take its outputs out of the slot."""
-        acl, slot, events = self._acl, execution.slot, execution.events
-        for event in events:  # the elapsed time needs `started` and `ended` waited for, too
-            acl.call("acl.rt.synchronize_event", event)  # releases the GIL while it waits
-        device_ms = acl.call("acl.rt.event_elapsed_time", events.started, events.ended)
-        outputs = [
+        self._acl.call("acl.rt.synchronize_event", execution.events.copied)  # releases the GIL while it waits
+        return [
             view(address, shape, dtype).copy()
-            for address, shape, dtype in zip(slot.host_outputs, execution.shapes, self._model.output_dtypes)
+            for address, shape, dtype in zip(execution.slot.host_outputs, execution.shapes, self._model.output_dtypes)
         ]
-        pure_ns = round(device_ms * 1e6) if execution.pure_ns is None else execution.pure_ns
-        return Result(outputs, pure_ns, device_ms)
+
+    def _time(self, execution: Collected) -> Result:
+        """The result with its times. Their stream was waited for: the documented order for the time between events.
+
+        A device that gives no times costs no result; the host's clock then gives the time from one to the next.
+        """
+        device_ms = None
+        if self._has_device_times:
+            try:
+                started, ended = execution.events.started, execution.events.ended
+                device_ms = self._acl.call("acl.rt.event_elapsed_time", started, ended)
+            except AclError as error:
+                self._has_device_times = False
+                print(f"the device gives no execution times, so they are taken from the host's clock ({error})")
+        measured_ns = execution.elapsed_ns if device_ms is None else round(device_ms * 1e6)
+        return Result(execution.outputs, measured_ns if execution.pure_ns is None else execution.pure_ns, device_ms)
 
     def _synchronize_device(self) -> None:
         self._acl.call("acl.rt.synchronize_device")
