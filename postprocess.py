@@ -99,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from wav2vec2_eval.errors import SuiteError
     from wav2vec2_eval.files.file_list import Source
     from wav2vec2_eval.files.locks import reading
-    from wav2vec2_eval.files.results import Results
+    from wav2vec2_eval.files.results import Results, check_some
     from wav2vec2_eval.files.scores import scores_folder, write_scores
 
     path = args.bin_file_path
@@ -109,6 +109,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not folder.path.samefile(path):  # otherwise the scores' lock is that of the results, too
             locks.enter_context(reading(path))
         source = Source(path)
+        check_some(source)
         symbols = read_symbols(args, source)
         results = Results(source, read_references(args, source), len(symbols.table))
         write_scores(folder, args.res_save_path.name, transcripts(results, symbols), SCRIPT)

@@ -19,6 +19,7 @@ from wav2vec2_eval import cli
 # isort: split
 
 import argparse
+import os
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -186,7 +187,7 @@ def write_times(folder: OutputFolder, inputs: Manifest, references: References |
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     path, manifest_path = args.infer_res_save_path, args.input_info_file_path
-    if manifest_path.parent.resolve() == path.resolve():
+    if os.path.realpath(manifest_path.parent) == os.path.realpath(path):
         raise SuiteError(f"{path}: holds the manifest, and results would replace it; choose another folder")
     with open_manifest(manifest_path) as inputs, output_folder(path, SCRIPT) as folder:
         references = inputs.references()

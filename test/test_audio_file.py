@@ -60,9 +60,60 @@ def test_a_file_without_md5_is_decoded():
     assert len(decode(io.BytesIO(content[:26] + bytes(16) + content[42:]), "x")) == 20_000
 
 
-@pytest.mark.parametrize(("kind", "subtype"), [("FLAC", "PCM_24"), ("WAV", "PCM_16"), ("OGG", "VORBIS")])
-def test_other_formats_are_decoded(kind, subtype):
-    assert len(decode(io.BytesIO(encoded(kind, subtype)), "x")) == 20_000
+OTHERS = [
+    *(("FLAC", subtype) for subtype in ("PCM_S8", "PCM_16", "PCM_24")),
+    *(("WAV", subtype) for subtype in ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW")),
+    *(("OGG", subtype) for subtype in ("VORBIS", "OPUS")),
+]
+
+
+@pytest.mark.parametrize(("kind", "subtype"), OTHERS)
+def test_other_formats_are_decoded(tmp_path, kind, subtype):
+    content = encoded(kind, subtype)
+    expected = soundfile.read(io.BytesIO(content), dtype="float32")[0]
+    assert len(expected) == 20_000
+    (tmp_path / "x").write_bytes(content)
+    for source in (io.BytesIO(content), tmp_path / "x"):
+        assert np.array_equal(decode(source, "x"), expected)
+
+
+@pytest.mark.parametrize(("kind", "subtype"), OTHERS)
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.5, 0.9, 0.999])
+def test_a_file_that_was_cut_is_refused(kind, subtype, share):
+    """libsndfile takes a cut WAV or Ogg file for a shorter one."""
+    content = encoded(kind, subtype)
+    with pytest.raises(SuiteError):
+        decode(io.BytesIO(content[: int(share * len(content))]), "x")
+
+
+def test_a_wav_file_whose_header_says_too_little_is_refused():
+    content = encoded("WAV", "PCM_16")
+    assert content[36:40] == b"data"
+    for changes in ({40: 20_000}, {4: 20_036}, {4: 20_036, 40: 20_000}, {40: 2**32 - 1}):
+        changed = bytearray(content)
+        for position, number in changes.items():
+            changed[position : position + 4] = number.to_bytes(4, "little")
+        with pytest.raises(SuiteError, match="its length is not what its header says"):
+            decode(io.BytesIO(changed), "x")
+
+
+def test_a_24_bit_file_whose_header_says_too_little_is_refused():
+    content = bytearray(encoded("FLAC", "PCM_24"))
+    fields = int.from_bytes(content[18:26], "big")
+    content[18:26] = (fields >> 36 << 36 | 5_000).to_bytes(8, "big")
+    with pytest.raises(SuiteError, match="MD5 of its header"):
+        decode(io.BytesIO(content), "x")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e30, -40_000])
+def test_samples_that_are_no_audio_are_refused(value):
+    buffer = io.BytesIO()
+    samples = noise(1_000).astype(np.float32)
+    samples[500] = value
+    soundfile.write(buffer, samples, 16_000, format="WAV", subtype="FLOAT")
+    buffer.seek(0)
+    with pytest.raises(SuiteError, match="expected samples between -1 and 1, found"):
+        decode(buffer, "x")
 
 
 @pytest.mark.parametrize(
@@ -71,7 +122,7 @@ def test_other_formats_are_decoded(kind, subtype):
         (flac(rate=8_000), "expected 16000 Hz mono, found 8000 Hz with 1 channels"),
         (flac(channels=2), "expected 16000 Hz mono, found 16000 Hz with 2 channels"),
         (b"", "cannot be decoded"),
-        (b"RIFF nonsense", "cannot be decoded"),
+        (b"RIFF nonsense", "its length is not what its header says"),
         (encoded("MP3", "MPEG_LAYER_III"), "cannot be decoded .expected FLAC, WAV or Ogg"),
         (encoded("MP3", "MPEG_LAYER_III")[:2_000] + bytes(2_000), "cannot be decoded .expected FLAC, WAV or Ogg"),
         (flac()[:5_000], "cannot be decoded|expected 20000 samples"),

@@ -340,7 +340,7 @@ INFER_CASES = [
         "a shape beyond all numbers",
         old(DATA, rewrite(MANIFEST, "(1,40000)", f"(1,{10**11},{10**11})")),
         INFER,
-        "0.bin: 160000 bytes, expected 4",
+        "input has shape (*,*), the manifest says (1,100000000000,100000000000)",
     ),
     Case(
         "a shape of too many digits",
@@ -411,7 +411,7 @@ INFER_CASES = [
         "more threads than a number holds",
         unchanged,
         (*INFER, "--num_threads=99999999999"),
-        "1 to 1024, found '99999999999'",
+        "found '99999999999'",
     ),
     Case("missing model", remove(MODEL), INFER, "no such model file; run export_onnx.py"),
     Case("corrupt model", cut(MODEL, 9_999), INFER, "cannot be loaded"),
@@ -607,6 +607,7 @@ def test_a_damaged_run_json_is_one_line(user, path):
 def test_an_external_onnx_error_is_cut_to_a_line(user):
     model = onnx.load(user / MODEL)
     model.graph.node[3].op_type = "NoSuchOperator"
+    onnx.helper.set_model_props(model, {})  # no seal: this is a change on purpose
     onnx.save(model, user / MODEL)
     done = run_script(*INFER, cwd=user)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)

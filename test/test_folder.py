@@ -190,3 +190,41 @@ def test_the_folder_is_locked(folder):
     with output_folder(folder, "a.py"), pytest.raises(SuiteError, match="another run"):
         write(folder, "1")
     assert read_run(folder).script == "a.py"
+
+
+@pytest.mark.parametrize("ending", ["", "\n"])
+def test_a_list_of_the_user_is_left_alone(tmp_path, ending):
+    content = f"my table\tof files{ending}"
+    (tmp_path / LIST_NAME).write_text(content)
+    with pytest.raises(SuiteError, match=r"files\.tsv, line 1: expected"), output_folder(tmp_path):
+        pass
+    assert (tmp_path / LIST_NAME).read_text() == content
+
+
+def test_a_backup_of_hard_links_stays_as_it_is(folder, tmp_path):
+    backup = tmp_path / "backup"
+    backup.mkdir()
+    for path in folder.iterdir():
+        os.link(path, backup / path.name)
+    before = {path.name: path.read_bytes() for path in backup.iterdir()}
+    with output_folder(folder, "a.py") as out:
+        out.write_text("1", "new")
+        out.remove("2")
+    write(folder, "3")
+    assert {path.name: path.read_bytes() for path in backup.iterdir()} == before
+    assert Source(backup).read("1") == b"1"
+
+
+def test_a_removed_file_is_no_longer_recorded(folder):
+    with output_folder(folder, "a.py") as out:
+        out.remove("1", "never")
+        assert set(read_list(folder)) == {"2", "m", RUN_NAME}
+    (folder / "1").write_text("mine")
+    with output_folder(folder) as out, pytest.raises(SuiteError, match="no script wrote this file"):
+        out.check_free("1")
+
+
+def test_a_link_to_nothing_is_no_folder(tmp_path):
+    (tmp_path / "x").symlink_to("gone")
+    with pytest.raises(SuiteError, match="expected a folder, found a link to nothing"):
+        write(tmp_path / "x", "1")

@@ -43,7 +43,7 @@ def test_a_path_without_a_folder_is_refused(name):
         hub.is_local(name)
 
 
-@pytest.mark.parametrize("make", [lambda path: path.touch(), os.mkfifo])
+@pytest.mark.parametrize("make", [lambda path: path.touch(), os.mkfifo, lambda path: path.symlink_to("gone")])
 def test_a_file_is_refused_as_a_model_folder(tmp_path, monkeypatch, make):
     make(tmp_path / "model")
     monkeypatch.chdir(tmp_path)

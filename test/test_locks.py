@@ -158,3 +158,18 @@ def test_a_folder_that_cannot_be_written_to_is_read(folder, monkeypatch):
     monkeypatch.setattr(os, "open", refuse)
     with reading(folder):
         assert not (folder / LOCK_NAME).exists()
+
+
+@pytest.mark.parametrize("enter", [locked, reading])
+@pytest.mark.parametrize("content", ["precious", "", ".0123456789abcdef and more"])
+def test_a_file_of_the_user_under_the_name_of_the_lock_is_left_alone(folder, enter, content):
+    """An empty one is as good as a lock at rest."""
+    path = folder / LOCK_NAME
+    path.write_text(content)
+    if content:
+        with pytest.raises(SuiteError, match="expected a lock file of this suite, found other content"), enter(folder):
+            pass
+    else:
+        with enter(folder):
+            pass
+    assert path.read_text() == content

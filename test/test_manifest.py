@@ -11,10 +11,13 @@ import numpy as np
 import pytest
 
 from wav2vec2_eval.errors import SuiteError
-from wav2vec2_eval.files import manifest
+from wav2vec2_eval.files import data_folder, manifest
 from wav2vec2_eval.files.folder import output_folder
 from wav2vec2_eval.files.manifest import Entry, Manifest, Utterance
+from wav2vec2_eval.files.model_record import ModelRecord
 from wav2vec2_eval.files.run import Run
+from wav2vec2_eval.speech.ctc import Symbols
+from wav2vec2_eval.speech.feature_extractor import FeatureExtractor
 
 
 @pytest.mark.parametrize(
@@ -298,6 +301,48 @@ def test_nobody_writes_into_the_folders_of_an_open_manifest(tmp_path):
         with manifest.open_manifest(opened), pytest.raises(SuiteError, match="another run is"):
             write_data(tmp_path / "out")
     write_data(tmp_path / "out")
+
+
+def published(folder, *contents):
+    """A whole data folder with one tensor for each content, as preprocess.py publishes it."""
+    with output_folder(folder, "preprocess.py") as out, out.staging() as staged:
+        job = [
+            (Utterance(str(index), f"id {index}", 400, "A"), data_folder.write_tensors(staged.path, index, 1, [array]))
+            for index, array in enumerate(np.float32(content).reshape(1, 1) for content in contents)
+        ]
+        record = ModelRecord("m", FeatureExtractor(), Symbols(("<pad>", "A")))
+        data_folder.stage(staged, str(folder), job, Run("preprocess.py"), record)
+        data_folder.publish(out, staged, "preprocess.py")
+    return folder / "bin_file.info"
+
+
+def test_tensors_that_were_replaced_since_the_manifest_was_copied(tmp_path):
+    """The copy in a backup names the tensors' folder, in which there are others now."""
+    path = published(tmp_path / "data", 1, 2)
+    backup = tmp_path / "backup"
+    backup.mkdir()
+    for file in path.parent.iterdir():
+        if file.suffix != ".bin":
+            shutil.copy(file, backup)
+    assert len(Manifest(backup / path.name).check_tensors([FLOAT])) == 64
+    published(tmp_path / "data", 1, 3)
+    with pytest.raises(SuiteError, match="the tensors that it names were replaced by others since it was written"):
+        Manifest(backup / path.name).check_tensors([FLOAT])
+    (tmp_path / "data/files.tsv").unlink()
+    (tmp_path / "data/run.json").unlink()
+    with pytest.raises(SuiteError, match="the tensors that it names were replaced by others since it was written"):
+        Manifest(backup / path.name).check_tensors([FLOAT])
+
+
+def test_a_key_that_has_the_tensor_of_another_is_refused(tmp_path):
+    """The references know utterances by their keys."""
+    path = published(tmp_path, 1, 2)
+    part = tmp_path / "part.info"
+    part.write_text(path.read_text().splitlines()[1] + "\n")
+    assert len(Manifest(part).check_tensors([FLOAT])) == 64
+    part.write_text(part.read_text().replace("1 ", "0 ", 1))
+    with pytest.raises(SuiteError, match=r"utterance 0 has the tensor 1\.bin, expected 0\.bin"):
+        Manifest(part).check_tensors([FLOAT])
 
 
 def test_a_tensor_that_is_found_in_two_places_is_refused(tmp_path, monkeypatch):

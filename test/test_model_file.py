@@ -11,7 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from wav2vec2_eval.engines.model_file import external_files, model_digest, read_metadata
+from wav2vec2_eval.engines.model_file import check_seal, external_files, model_digest, read_metadata, seal
 from wav2vec2_eval.errors import SuiteError
 
 
@@ -50,6 +50,48 @@ def test_without_external_data_it_is_the_digest_of_the_file(tmp_path):
     other = tmp_path / "m.om"
     other.write_bytes(b"\xff" * 99)
     assert model_digest(other) == hashlib.sha256(b"\xff" * 99).hexdigest()
+
+
+@pytest.mark.parametrize("location", [None, "w.data"])
+def test_a_sealed_model_is_read_as_before_and_its_damage_is_noticed(tmp_path, location):
+    path = write_model(tmp_path / "m.onnx", [external("x", location)])
+    data = tmp_path / "w.data"
+    data.write_bytes(np.array([1, 2, 3], np.float32).tobytes())
+    check_seal(path)  # a model of others has no seal
+    before = onnx.load(path)
+    seal(path)
+    check_seal(path)
+    after = onnx.load(path)
+    metadata = {entry.key: entry.value for entry in after.metadata_props}
+    assert metadata.keys() == {"location", "sha256"} and read_metadata(path) == {"location": "nowhere"}
+    helper.set_model_props(after, {"location": "nowhere"})
+    assert after == before
+    content = path.read_bytes()
+    for damaged in [path] if location is None else [path, data]:
+        whole = damaged.read_bytes()
+        for position in range(0, len(whole) - 76 if damaged == path else len(whole), 3):
+            damaged.write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
+            with pytest.raises(SuiteError):
+                check_seal(path)
+        damaged.write_bytes(whole)
+    for end in (0, 10, 76, len(content) - 1):
+        path.write_bytes(content[:end])
+        check_seal(path)  # it has no seal, and cannot be read as a model
+
+
+def test_a_model_that_another_tool_changed_is_refused_until_the_seal_is_removed(tmp_path):
+    path = write_model(tmp_path / "m.onnx", [external("x", None)])
+    seal(path)
+    model = onnx.load(path)
+    model.graph.initializer[0].raw_data = bytes(12)
+    onnx.save(model, path)
+    with pytest.raises(
+        SuiteError, match=r"m\.onnx: damaged or changed since export_onnx\.py wrote it, .* remove sha256"
+    ):
+        check_seal(path)
+    del model.metadata_props[-1]
+    onnx.save(model, path)
+    check_seal(path)
 
 
 def subgraph(tensor: onnx.TensorProto) -> onnx.GraphProto:

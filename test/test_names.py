@@ -68,3 +68,10 @@ def test_the_name_of_weights_tells_their_model(model):
 @pytest.mark.parametrize("name", ["m.data", "m-0123.data", "other-0123456789abcdef.data", "x/m-0123456789abcdef.data"])
 def test_other_names_are_not_those_of_weights(name):
     assert not names.is_weights_of("m", name)
+
+
+def test_transcriptions_have_no_name_of_another_file():
+    fixed = [value for name, value in vars(names).items() if name.endswith("_NAME")]
+    assert len(fixed) > 10
+    assert not any(map(names.is_free, (*fixed, "0.0.bin", "a.1.npy", "", "a/b", "..")))
+    assert all(map(names.is_free, ("transcriptions.txt", "0.bin", "ä b.txt")))

@@ -133,6 +133,13 @@ def test_a_folder_in_the_way_is_seen_before_the_export(tmp_path):
         pytest.fail("the export began")
 
 
+def test_a_link_in_the_way_is_not_replaced(tmp_path):
+    (tmp_path / "m.onnx").symlink_to("mine.onnx")
+    with pytest.raises(SuiteError, match="found a link"), new_model(tmp_path / "m.onnx"):
+        pytest.fail("the export began")
+    assert (tmp_path / "m.onnx").is_symlink()
+
+
 def test_a_rename_that_fails_leaves_the_earlier_model(tmp_path, monkeypatch):
     path = tmp_path / "m.onnx"
     weights = publish_big(path, 1)

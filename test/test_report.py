@@ -99,6 +99,19 @@ def test_a_wer_above_max_wer_fails(results, max_wer, status, capsys):
     assert ("is above" in capsys.readouterr().err) == bool(status)
 
 
+@pytest.mark.parametrize(("line", "is_same"), [("0\ta\t0\t0\t0\t0\t1\tONE\tTWO", True), ("0\tb\t0", False)])
+def test_other_utterances_are_refused_even_if_there_are_as_many(results, tmp_path, line, is_same):
+    """Only keys, scores and hypotheses may differ."""
+    for name, row in (("suite", line), ("baseline", "9\ta\t0\t0\t0\t0\t1\tONE\tONE")):
+        with output_folder(tmp_path / name, "x.py") as out:
+            out.write_text("utterance_scores.tsv", f"header\n{row}\n")
+    if is_same:
+        assert report.main(results) == 0
+    else:
+        with pytest.raises(SuiteError, match="cannot be compared: their utterances differ"):
+            report.main(results)
+
+
 @pytest.mark.parametrize("name", ["wer.txt", "infer_time.txt", "run.json"])
 def test_missing_files_are_refused(results, tmp_path, name):
     (tmp_path / "suite" / name).unlink()

@@ -203,6 +203,21 @@ def test_npy_results_of_another_tool_keep_their_type_and_shape(tmp_path):
     assert score(tmp_path, utterances(THREE_FRAMES, "0"))["0"].dtype == np.float16
 
 
+def test_results_of_another_tool_in_another_type_are_refused(tmp_path):
+    logits = np.random.default_rng(0).standard_normal((1, 3, 32)).astype(np.float32)
+    logits.tofile(tmp_path / "0.0.bin")
+    assert np.array_equal(score(tmp_path, utterances(THREE_FRAMES, "0"))["0"], logits[0])
+    logits.astype(np.float64).tofile(tmp_path / "0.0.bin")
+    with pytest.raises(SuiteError, match="expected float32 logits, found numbers that no model gives"):
+        score(tmp_path, utterances(THREE_FRAMES, "0"))
+
+
+def test_a_folder_without_results_is_refused(tmp_path):
+    (tmp_path / "0.bin").touch()
+    with pytest.raises(SuiteError, match=r"expected results of pyacl_infer\.py, found none"):
+        results.check_some(Source(tmp_path))
+
+
 def test_one_result_in_two_formats_is_refused(tmp_path):
     np.save(tmp_path / "0.0.npy", LOGITS)
     LOGITS.tofile(tmp_path / "0.0.bin")

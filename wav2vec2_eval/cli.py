@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 
 EXIT_USER_ERROR = 2
 
-MOST_AT_ONCE = 1024  # threads, processes, or utterances: a larger number is a mistake, and would take minutes to fail
+DEEPEST = 200  # folders in a path: Python makes folders by recursion
+MOST_AT_ONCE = 1024  # processes, or utterances: a larger number is a mistake, and would take minutes to fail
+MOST_THREADS = max(64, 4 * default_threads())  # with more, an execution takes minutes
 LAST_DEVICE = 1023
 LARGEST = 999_999_999  # for numbers that cost nothing
 
@@ -107,6 +109,8 @@ def expand_path(text: str) -> str:
         raise SuiteError(
             f"expected a path of printable UTF-8 characters, found {_shown(text)}; rename it, or link to it"
         )
+    if text.count("/") > DEEPEST:
+        raise SuiteError(f"expected a path of at most {DEEPEST} folders, found {_shown(text)}; choose a shorter one")
     expanded = os.path.expanduser(text)  # noqa: PTH111 (Path would normalise the text)
     if expanded.startswith("~"):
         raise SuiteError(f"expected the home folder of a user, found {_shown(text)}; if it is a name, write ./{text}")
@@ -188,7 +192,7 @@ def add_model_option(parser: argparse.ArgumentParser, default: str | None = MODE
 def add_threads_option(parser: argparse.ArgumentParser) -> None:
     """`--num_threads`."""
     parser.add_argument(
-        "--num_threads", type=integer(1, MOST_AT_ONCE), default=default_threads(), metavar="N", help="CPU threads"
+        "--num_threads", type=integer(1, MOST_THREADS), default=default_threads(), metavar="N", help="CPU threads"
     )
 
 

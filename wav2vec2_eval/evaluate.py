@@ -101,7 +101,7 @@ def enter_demo_folder(args: argparse.Namespace) -> None:
     for name in ("gears", "calibration"):
         path = getattr(args, name)
         if path and _is_file(path):
-            setattr(args, name, str(Path(path).resolve()))
+            setattr(args, name, os.path.realpath(path))
     args.dataset_path, args.model_name_or_path = DEMO / "LibriSpeech", DEMO / "model"
     DEMO_FOLDER.mkdir(exist_ok=True)
     os.chdir(DEMO_FOLDER)

@@ -10,6 +10,8 @@ summary.json.
 from __future__ import annotations
 
 import argparse
+import hashlib
+import io
 import json
 import math
 import platform
@@ -23,7 +25,7 @@ from .errors import SuiteError
 from .files.file_list import Source
 from .files.folder import output_folder
 from .files.locks import reading
-from .files.names import INFER_TIME_NAME, RUN_NAME, SUMMARY_DATA_NAME, SUMMARY_NAME, WER_NAME
+from .files.names import INFER_TIME_NAME, RUN_NAME, SCORES_NAME, SUMMARY_DATA_NAME, SUMMARY_NAME, WER_NAME
 from .files.run import Run
 from .files.text import decode
 from .machine.cpu import default_threads
@@ -147,12 +149,23 @@ def _read(source: Source, name: str) -> dict[str, float]:
     return figures
 
 
-def check_comparable(columns: Mapping[str, Mapping[str, float]]) -> None:
-    """Raise SuiteError unless all columns have the same numbers of utterances and words."""
+def check_comparable(columns: Mapping[str, Mapping[str, float]], sources: Sequence[Source]) -> None:
+    """Raise SuiteError unless all columns are of the same utterances, with the same references."""
     for name in ("utterances", "words"):
         values = {title: column[name] for title, column in columns.items()}
         if len(set(values.values())) > 1:
             raise SuiteError(f"the columns cannot be compared: {name} are {values}; run both on the same data set")
+    if len({_references(source) for source in sources if source.has(SCORES_NAME)}) > 1:
+        raise SuiteError("the columns cannot be compared: their utterances differ; run both on the same data set")
+
+
+def _references(source: Source) -> str:
+    """A digest of ids and references."""
+    digest = hashlib.sha256()
+    for line in io.BytesIO(source.read(SCORES_NAME)):
+        fields = line.split(b"\t")
+        digest.update(b"\t".join((*fields[1:2], *fields[7:8], b"")))
+    return digest.hexdigest()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -167,7 +180,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             baseline = Source(args.baseline)
             columns["PyTorch"] = measure(baseline, chips=1)
             conditions["PyTorch"] = describe(baseline)
-        check_comparable(columns)
+            check_comparable(columns, [suite, baseline])
     conditions["both" if args.baseline else "host"] = {
         "host": f"{platform.machine()}, {default_threads()} cores",
         "versions": versions(),

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..errors import SuiteError
 from .base import Engine
+from .model_file import check_seal
 from .npu.engine import NpuEngine
 from .onnxruntime_cpu import OnnxruntimeEngine
 from .openvino_cpu import OpenVinoEngine
@@ -36,6 +37,7 @@ def open_engine(
     if not model_path.is_file():
         raise SuiteError(f"{model_path}: no such model file; run export_onnx.py (and onnx2om.sh) first")
     if model_path.suffix == ".onnx":
+        check_seal(model_path)
         if choose_cpu_engine(engine, precision, is_installed) == "openvino":
             return OpenVinoEngine(model_path, num_threads, precision, batch_size, in_flight)
         if (in_flight or 1) > 1:

@@ -37,6 +37,11 @@ _EXTERNAL_DATA = 13  # field of a tensor: pairs of texts, one of them with the f
 _DATA_LOCATION = 14  # field of a tensor: 1 if the external data count
 _KEY, _VALUE = 1, 2  # fields of a pair
 
+# The last field of a sealed model: its number and encoding, its length, and a pair of the key and 64 digits.
+_SEAL_KEY = b"sha256"
+_SEAL = b"\x72\x4a\x0a\x06" + _SEAL_KEY + b"\x12\x40"
+_SEAL_BYTES = len(_SEAL) + 64
+
 # How the content of a field is encoded. Texts are encoded as messages are.
 _NUMBER, _EIGHT_BYTES, _MESSAGE, _FOUR_BYTES = 0, 1, 2, 5
 
@@ -59,6 +64,36 @@ def model_digest(path: Path) -> str:
     return digests[0] if len(digests) == 1 else hashlib.sha256(" ".join(digests).encode()).hexdigest()
 
 
+def seal(path: Path) -> None:
+    """Append a digest of a new .onnx, with its external data, to its metadata, so that damage is noticed."""
+    digest = _content_digest(path, path.stat().st_size)
+    with path.open("ab") as file:
+        file.write(_SEAL + digest.encode())
+
+
+def check_seal(path: Path) -> None:
+    """Raise SuiteError if an .onnx was sealed, and is not as it was then."""
+    end = path.stat().st_size - _SEAL_BYTES
+    if end < 0:
+        return
+    with path.open("rb") as file:
+        file.seek(end)
+        found = file.read()
+    if found.startswith(_SEAL) and found[len(_SEAL) :] != _content_digest(path, end).encode():
+        raise SuiteError(
+            f"{path}: damaged or changed since export_onnx.py wrote it, as the sha256 in its metadata says; copy it "
+            f"again or export it again (if it was changed on purpose, remove sha256 from its metadata)"
+        )
+
+
+def _content_digest(path: Path, size: int) -> str:
+    """SHA-256 of the first `size` bytes of the file, and of its external data."""
+    digest = hashlib.sha256(file_digest(path, size).encode())
+    for name in sorted(external_files(path)):
+        digest.update(file_digest(path.parent / name).encode())
+    return digest.hexdigest()
+
+
 def external_files(path: Path) -> set[str]:
     """The files of external data that an .onnx names, as paths below its folder. A model of another kind has none.
 
@@ -78,10 +113,10 @@ def external_files(path: Path) -> set[str]:
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """The metadata of an .onnx. Raises SuiteError for a broken model."""
+    """The metadata of an .onnx, without its seal. Raises SuiteError for a broken model."""
     with _content(path) as data:
         pairs = (_pair(data, field) for field in _fields(data, 0, len(data)) if field[:2] == (_METADATA, _MESSAGE))
-        return {_text(key): _text(value) for key, value in pairs}
+        return {_text(key): _text(value) for key, value in pairs if key != _SEAL_KEY}
 
 
 @contextmanager

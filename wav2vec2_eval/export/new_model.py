@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ..engines.model_file import external_files, model_digest
+from ..engines.model_file import external_files, model_digest, seal
 from ..errors import SuiteError
 from ..files.locks import locked
 from ..files.names import is_weights_of, weights_name
@@ -23,6 +23,8 @@ def new_model(path: Path) -> Iterator[Path]:
     """
     if path.is_dir():
         raise SuiteError(f"{path}: expected the name of a file to write, found a folder")
+    if path.is_symlink():
+        raise SuiteError(f"{path}: expected a file to replace, found a link; remove it, or choose another folder")
     with locked(path.parent) as token:
         work = path.parent / token
         work.mkdir()  # the lock removes it in the end, with what is left in it
@@ -42,6 +44,7 @@ def weights_beside(path: Path) -> str:
 def _publish(new: Path, path: Path) -> None:
     """Move the model `new` with its weights to `path`. If a rename fails, the earlier model stays."""
     weights, earlier = external_files(new), _weights_of_ours(path)
+    seal(new)
     with signals_deferred():
         useless = weights - earlier
         try:

@@ -43,10 +43,12 @@ def new_file(path: Path) -> Iterator[NewFile]:
         raise
 
 
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file's content."""
+def file_digest(path: Path, size: int | None = None) -> str:
+    """SHA-256 of a file's content, or of its first `size` bytes."""
     digest = hashlib.sha256()
+    left = path.stat().st_size if size is None else size
     with path.open("rb") as file:
-        while block := file.read(1 << 20):
+        while block := file.read(min(left, 1 << 20)):
             digest.update(block)
+            left -= len(block)
     return digest.hexdigest()

@@ -6,7 +6,6 @@ While the manifest is missing, the folder is not complete.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -47,8 +46,7 @@ class Totals:
         self.num_samples += item.num_samples
         self.padded_samples += item.padded_length
         self.gears.add(item.padded_length)
-        for content in item.contents:
-            self.checksum = zlib.crc32(content.crc32.to_bytes(4, "little"), self.checksum)
+        self.checksum = manifest.checksum_of((content.crc32 for content in item.contents), self.checksum)
 
 
 def write_tensors(folder: Path, index: int, num_samples: int, arrays: Sequence[np.ndarray]) -> Preprocessed:

@@ -147,10 +147,13 @@ class OutputFolder(Writer):
         self._note(format_line(name, content_of_file(self.path / name)))
 
     def remove(self, *names: str) -> None:
-        """Remove files that the scripts wrote."""
+        """Remove files that the scripts wrote, also from the list: later files of these names are the user's."""
         self.check_free(*names)
-        for name in names:
-            _remove(self.path / name)
+        files = self.files()
+        if files is not None and any(name in files for name in names):
+            for name in names:
+                _remove(self.path / name)
+            self._replace_list(format_line(name, files[name]) for name in files if name not in names)
 
     def keep(self, is_kept: Callable[[str], bool]) -> None:
         """Remove all files that the scripts wrote, except these; the list names no others from then on."""
@@ -182,7 +185,8 @@ class OutputFolder(Writer):
         """
         staged.close()
         with signals_deferred():
-            self.remove(marker)
+            self.check_free(marker)
+            _remove(self.path / marker)
             with (staged.path / LIST_NAME).open("rb") as lines:
                 lines.seek(len(HEADER))
                 self._note(lines.read())
@@ -198,14 +202,19 @@ class OutputFolder(Writer):
                     (staged.path / name).rename(self.path / name)
 
     def mend(self) -> None:
-        """Cut the list to whole lines: a run may have been killed while it appended one."""
+        """Make the list ready to be appended to. Raises SuiteError if it is a file of the user.
+
+        A run may have been killed while it appended a line. And the list may be a file of another folder as well, of a
+        backup with hard links, which must stay as it is.
+        """
         path = self.path / LIST_NAME
         if not os.path.lexists(path):
             return
         content = read_bytes(path, "choose another folder")
-        if not content.endswith(b"\n"):
-            self.files()  # a file of the user under this name is refused
-            os.truncate(path, content.rfind(b"\n") + 1)
+        if not content.startswith(HEADER) or not content.endswith(b"\n"):
+            self.files()
+        if not content.endswith(b"\n") or path.lstat().st_nlink > 1:
+            self._replace_list([content[len(HEADER) : content.rfind(b"\n") + 1]])
 
     def _note(self, lines: bytes) -> None:
         path = self.path / LIST_NAME

@@ -32,8 +32,9 @@ def locked(folder: Path, wait: bool = False) -> Iterator[str]:
     the folder: raises SuiteError, or waits with `wait=True`. A folder that was made here and stays empty is removed.
     """
     existed = folder.exists()
-    if existed and not folder.is_dir():
-        raise SuiteError(f"{folder}: expected a folder, found a file; choose another path")
+    if not folder.is_dir() and os.path.lexists(folder):
+        found = "a file" if existed else "a link to nothing"
+        raise SuiteError(f"{folder}: expected a folder, found {found}; choose another path")
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / LOCK_NAME
     is_new = not os.path.lexists(path)
@@ -96,6 +97,7 @@ def _lock(path: Path, kind: int, wait: bool, doing: str) -> int:
                 return descriptor  # a file system without locks
             # Whoever held the lock may have removed the file before we got it.
             if path.exists() and os.path.samestat(os.fstat(descriptor), path.lstat()):
+                _read_token(path, descriptor)  # a file of the user is refused before it is touched
                 return descriptor
         except BaseException:
             os.close(descriptor)

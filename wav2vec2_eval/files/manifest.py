@@ -11,9 +11,10 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import lru_cache
+from functools import lru_cache, reduce
 from pathlib import Path
 from typing import NamedTuple
 
@@ -153,6 +154,8 @@ class Manifest(Table[Sequence[Entry]]):
         """
         digest = hashlib.sha256(self.content)
         checked = set()
+        checksum = 0  # of the tensors that are not in the folder of a recorded manifest
+        has_references = self.source.has(UTTERANCES_NAME)
         advice = f"{_AGAIN}, or give pyacl_infer.py the --input_dtypes of these files"
         for key, entries in self.rows():
             shapes = tuple([entry.shape for entry in entries])
@@ -167,14 +170,33 @@ class Manifest(Table[Sequence[Entry]]):
             for entry, dtype in zip(entries, dtypes):
                 path, source = self.locate(entry)
                 time_ns = tensors.check_size(path, entry.shape, dtype, advice)
+                if self._is_verified and source is self.source:
+                    continue  # the folder has the manifest, and so all tensors that it names
                 if source.list is None:
                     digest.update(f"{time_ns} ".encode())
-                elif not self._is_verified:  # otherwise its folder has all tensors that it names
-                    source.expected(entry.name, _AGAIN)
+                    continue
+                checksum = checksum_of([source.expected(entry.name, _AGAIN).crc32], checksum)
+                if has_references and entry.name not in (f"{key}.bin", f"{key}.mask.bin"):
+                    raise SuiteError(
+                        f"{self.path}: utterance {key} has the tensor {entry.name}, expected {key}.bin, because "
+                        f"{UTTERANCES_NAME} knows utterances by their keys; repair the line"
+                    )
+        if self._is_verified and self._others:
+            self._check_checksum(checksum)
         for source in (self.source, *self._others.values()):
             if source.list is not None:
                 digest.update(source.list.content)
         return digest.hexdigest()
+
+    def _check_checksum(self, found: int) -> None:
+        """Raise SuiteError unless the tensors are those for which this manifest was written."""
+        run = self.source.run
+        known = None if run is None else (run.data or run).checksum
+        if known not in (None, found):
+            raise SuiteError(
+                f"{self.path}: the tensors that it names were replaced by others since it was written; take the "
+                f"manifest beside the tensors, or {_AGAIN}"
+            )
 
     def rows(self) -> Iterator[tuple[str, Sequence[Entry]]]:
         for row in range(len(self)):
@@ -204,6 +226,11 @@ class Manifest(Table[Sequence[Entry]]):
         if missing:
             raise SuiteError(f"{path}: {len(missing)} utterances are missing ({_some(missing)}); {_AGAIN}")
         return references
+
+
+def checksum_of(checksums: Iterable[int], start: int = 0) -> int:
+    """The CRC-32 of the CRC-32s of tensors, in the manifest's order."""
+    return reduce(lambda known, checksum: zlib.crc32(checksum.to_bytes(4, "little"), known), checksums, start)
 
 
 @contextmanager

@@ -45,12 +45,21 @@ OUTPUT = "output"
 PRECISION_KEY = "precision"
 MODEL_RECORD_KEY = "model_record"
 
+_FIXED_NAMES = (
+    *(RUN_NAME, LIST_NAME, LOCK_NAME, MANIFEST_NAME, UTTERANCES_NAME, MODEL_RECORD_NAME, GEARS_NAME, JOURNAL_NAME),
+    *(INFER_TIME_NAME, WER_NAME, SCORES_NAME, SUMMARY_NAME, SUMMARY_DATA_NAME),
+)
 _RESULT = re.compile(r"(?P<key>.+)\.\d+\.(?:bin|npy)")
 
 
 def is_plain(name: str) -> bool:
     """Whether `name` names a file directly in a folder, on one line of a table."""
     return name not in ("", ".", "..") and "/" not in name and name.isprintable()
+
+
+def is_free(name: str) -> bool:
+    """Whether the user may give this name to the transcriptions: no other file of the suite has it."""
+    return is_plain(name) and name not in _FIXED_NAMES and result_key(name) is None
 
 
 def tensor_names(index: int, attention_mask: bool) -> list[str]:

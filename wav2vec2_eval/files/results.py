@@ -39,6 +39,7 @@ from .text import read_bytes
 
 # A resumed run may differ in these: the model's path (not its digest), and what belongs to the summary.
 _MAY_DIFFER = ("script", "format", "model", "warm_up", "transcriptions", "resumed")
+_NO_LOGIT = 1e6  # float64 that is read as float32 has larger numbers among its first few
 _AGAIN = "run pyacl_infer.py again (--resume infers only what is missing)"
 
 
@@ -170,6 +171,13 @@ def _name_of(source: Source, key: str, index: int) -> str:
     return found[0]
 
 
+def check_some(source: Source) -> None:
+    """Raise SuiteError if a folder holds no results."""
+    names = source.list or (path.name for path in source.folder.iterdir())
+    if not any(map(result_key, names)):
+        raise SuiteError(f"{source.folder}: expected results of pyacl_infer.py, found none; {_AGAIN}")
+
+
 class Results:
     """The results in a folder, to be scored: the logits of each utterance of `references`, verified."""
 
@@ -215,6 +223,11 @@ class Results:
         key, folder = utterance.key, self.folder
         spec = self._guess_output(utterance) if self._journal is None else self._journal[key].outputs[0]
         logits = read_output(self._source, key, 0, spec)
+        if self._journal is None and _NO_LOGIT < float(np.abs(logits).max(initial=0)) < np.inf:
+            raise SuiteError(
+                f"{folder}: utterance {key}: expected {spec.dtype.name} logits, found numbers that no model gives; "
+                f"write them as {spec.dtype.name}, or as .npy"
+            )
         least, most = frame_count(utterance.num_samples), None
         if self._inputs is not None:
             least = most = frame_count(self._inputs[key][0].shape[-1])

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from ..errors import SuiteError
-from .names import RUN_NAME, is_plain
+from .names import RUN_NAME, is_free
 from .text import parse_json, read_text
 
 FORMAT = 2  # of folders; 1 had no list of files, and its run.json names no format
@@ -51,8 +51,8 @@ class Run:
     resumed: bool | None = None
 
     def __post_init__(self) -> None:
-        if self.transcriptions is not None and not is_plain(self.transcriptions):
-            raise ValueError(f"{self.transcriptions!r} is no plain file name")
+        if self.transcriptions is not None and not is_free(self.transcriptions):
+            raise ValueError(f"{self.transcriptions!r} is no name for transcriptions")
 
     def __str__(self) -> str:
         return json.dumps(_format(self), ensure_ascii=False)

@@ -15,37 +15,8 @@ from ..errors import SuiteError
 from ..speech.wer import WordErrors, check_installed, total, word_errors
 from .folder import OutputFolder, output_folder
 from .manifest import Utterance
-from .names import (
-    GEARS_NAME,
-    INFER_TIME_NAME,
-    JOURNAL_NAME,
-    LIST_NAME,
-    LOCK_NAME,
-    MANIFEST_NAME,
-    MODEL_RECORD_NAME,
-    RUN_NAME,
-    SCORES_NAME,
-    UTTERANCES_NAME,
-    WER_NAME,
-    is_plain,
-    result_key,
-)
+from .names import INFER_TIME_NAME, RUN_NAME, SCORES_NAME, WER_NAME, is_free, is_plain
 from .run import Run, read_run
-
-# What the suite calls its other files.
-_RESERVED_NAMES = (
-    WER_NAME,
-    SCORES_NAME,
-    JOURNAL_NAME,
-    MANIFEST_NAME,
-    UTTERANCES_NAME,
-    MODEL_RECORD_NAME,
-    INFER_TIME_NAME,
-    RUN_NAME,
-    LIST_NAME,
-    LOCK_NAME,
-    GEARS_NAME,
-)
 
 _SCORED_TOGETHER = 500  # utterances; jiwer is faster with many, and memory stays flat
 _HEADER = "key\tutterance_id\twer\tsubstitutions\tdeletions\tinsertions\twords\treference\thypothesis\n"
@@ -86,7 +57,7 @@ def scores_folder(transcriptions_path: Path, script: str, scored: Path | None = 
     path, name = transcriptions_path.parent, transcriptions_path.name
     if transcriptions_path.is_dir() or not is_plain(name):
         raise SuiteError(f"{transcriptions_path}: expected the name of a file to write, found a folder")
-    if name in _RESERVED_NAMES or result_key(name) is not None:
+    if not is_free(name):
         raise SuiteError(
             f"{transcriptions_path}: the suite uses this name for another file; choose one like transcriptions.txt"
         )

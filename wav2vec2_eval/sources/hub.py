@@ -31,7 +31,7 @@ def is_local(model: str) -> bool:
     path = Path(model)
     if model and path.is_dir():
         return True
-    if not _HUB_ID.fullmatch(model) or path.exists():
+    if not _HUB_ID.fullmatch(model) or os.path.lexists(path):
         raise SuiteError(
             f"{model}: expected a model folder or a hub id, found no such folder; see --model_name_or_path"
         )
