@@ -59,7 +59,9 @@ while (($#)); do
         fi
         if [[ $file == \~/* ]]; then file=$HOME/${file:2}; fi # the shell leaves the ~ of --gears_from=~/FILE
         [[ -f $file ]] || fail 2 "--gears_from: expected a file with one length per line, found no file '$file'"
-        gears=$(head -c 1000000 <"$file" | tr -d '\r\0')
+        (($(wc -c <"$file") < 1000000)) ||
+            fail 2 "--gears_from: expected a small file with one length per line, found a larger one '$file'"
+        gears=$(tr -d '\r\0' <"$file")
         if wrong=$(grep -a -m 1 -vxE '[1-9][0-9]{0,7}' <<<"$gears"); then
             fail 2 "--gears_from: expected one whole number per line in $file, found '${wrong:0:40}'"
         fi
@@ -93,7 +95,7 @@ started=$(mktemp ./models/.onnx2om.XXXXXX) # by the clock of the file system tha
 trap 'rm -f "$started"' EXIT
 compiler=""
 stop() { # signal; atc, which may run for an hour, ends with this script
-    [[ -z $compiler ]] || kill "$compiler" 2>/dev/null || true
+    [[ -z $compiler ]] || kill -- "-$compiler" 2>/dev/null || true
     rm -f "$started"
     trap - "$1"
     kill -s "$1" $$
@@ -103,10 +105,13 @@ trap 'stop INT' INT
 trap 'stop TERM' TERM
 echo "compiling $model.onnx for $soc_version with $count gears"
 if [[ " ${atc_options[*]-} " != *" --log="* ]]; then atc_options+=(--log=error); fi
-# atc reports on stdout, its failures too, and ends with status 255. A shell that waits answers signals at once.
+# atc reports on stdout, its failures too, and ends with status 255. A shell that waits answers signals at once. With
+# set -m atc and all that it starts are a process group.
+set -m
 atc --framework=5 --model="$model.onnx" --output="$model" --input_format=ND --input_shape="${input_shape#;}" \
     --soc_version="$soc_version" "${atc_options[@]}" &
 compiler=$!
+set +m
 wait "$compiler" || fail 1 "atc failed with status $?; its report stands above (codes: docs/ascend.md)"
 compiler=""
 

@@ -64,7 +64,7 @@ def read_symbols(args: argparse.Namespace, source: Source) -> Symbols:
 def read_references(args: argparse.Namespace, source: Source) -> References:
     """The utterances of the results: from the folder's own utterances.tsv, or else from the data set, in its order."""
     from wav2vec2_eval.errors import SuiteError
-    from wav2vec2_eval.files.manifest import Utterance, read_utterances
+    from wav2vec2_eval.files.manifest import new_utterance, read_utterances
     from wav2vec2_eval.files.names import UTTERANCES_NAME
     from wav2vec2_eval.sources.choose import open_dataset
 
@@ -79,7 +79,7 @@ def read_references(args: argparse.Namespace, source: Source) -> References:
     dataset = open_dataset(args.which_dataset, args.dataset_path, args.limit)
     return {
         # Decoded for its length: results are checked against it.
-        str(index): Utterance(str(index), utterance_id, len(dataset.waveform(index)), text)
+        str(index): new_utterance(str(index), utterance_id, len(dataset.waveform(index)), text)
         for index, (utterance_id, text) in enumerate(zip(dataset.ids, dataset.texts))
     }
 

@@ -92,14 +92,14 @@ def preprocess_all(job: Job, num_workers: int) -> Generator[tuple[Utterance, Pre
     from tqdm import tqdm
 
     from wav2vec2_eval.errors import SuiteError
-    from wav2vec2_eval.files.manifest import Utterance
+    from wav2vec2_eval.files.manifest import new_utterance
 
     dataset, count = job.dataset, len(job.dataset)
     try:
         # The workers end before the folder that they write into is removed.
         with closing(run_in_processes(preprocess_utterance, job, count, num_workers)) as items:
             for index, item in enumerate(tqdm(items, total=count, unit="utterance", disable=None)):
-                yield Utterance(str(index), dataset.ids[index], item.num_samples, dataset.texts[index]), item
+                yield new_utterance(str(index), dataset.ids[index], item.num_samples, dataset.texts[index]), item
     except WorkerKilled:
         raise SuiteError("a worker process was killed, perhaps for memory; try a smaller --num_workers") from None
 

@@ -73,7 +73,7 @@ def infer_all(
     from tqdm import tqdm
 
     from wav2vec2_eval.engines.clock import timed
-    from wav2vec2_eval.files.manifest import Utterance
+    from wav2vec2_eval.files.manifest import new_utterance
     from wav2vec2_eval.machine.overlap import read_ahead
     from wav2vec2_eval.speech.ctc import greedy_decode
 
@@ -89,7 +89,7 @@ def infer_all(
         progress = tqdm(timed(engine.stream(ready)), total=len(dataset), unit="utterance", disable=None)
         for index, (result, latency) in enumerate(progress):
             utterance_id = dataset.ids[index]
-            found.references.append(Utterance(str(index), utterance_id, lengths[index], dataset.texts[index]))
+            found.references.append(new_utterance(str(index), utterance_id, lengths[index], dataset.texts[index]))
             found.transcripts.append(greedy_decode(result.outputs[0][0], symbols, utterance_id))
             found.latencies.append(latency)
     return found

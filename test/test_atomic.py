@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import hashlib
+import resource
 import zlib
+from contextlib import ExitStack
 
 import pytest
 
@@ -19,7 +21,22 @@ def test_a_new_file_counts_what_is_written(tmp_path):
     assert (file.size, file.crc32) == (11, zlib.crc32(b"firstsecond"))
 
 
-@pytest.mark.parametrize("error", [RuntimeError("disk"), KeyboardInterrupt(), OSError(28, "No space left on device")])
+def test_a_file_that_cannot_be_opened_is_not_removed(tmp_path):
+    """Linux says that too many files are open before it says that there is a file of this name."""
+    (tmp_path / "x").write_text("mine")
+    with ExitStack() as files:
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
+        files.callback(resource.setrlimit, resource.RLIMIT_NOFILE, limits)
+        with pytest.raises(OSError, match="Too many open files"), atomic.new_file(tmp_path / "x"):
+            pass
+    assert (tmp_path / "x").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [RuntimeError("disk"), KeyboardInterrupt(), FileExistsError(), OSError(28, "No space left on device")],
+)
 def test_a_failed_write_leaves_nothing(tmp_path, error):
     with pytest.raises(type(error)), atomic.new_file(tmp_path / "x") as file:
         file.write(b"half")

@@ -236,6 +236,8 @@ def raising(error):
         (FileNotFoundError(2, "No such file", "/x\ny\udcd6"), 2, "error: No such file: /x y\\udcd6\n"),
         (OSError("disk"), 2, "error: disk\n"),
         (ModuleNotFoundError("No module", name="jiwer"), 2, "'jiwer' is missing; pip install -r requirements.txt\n"),
+        (ImportError("libx.so: cannot open"), 2, "(libx.so: cannot open); install requirements.txt again\n"),
+        (RuntimeError("can't start new thread"), 2, "or raise their limit (ulimit -u)\n"),
         (MemoryError(), 2, "error: not enough memory; see --num_workers, or free some\n"),
         (KeyboardInterrupt(), 130, "interrupted\n"),
         (Terminated(143), 143, "interrupted\n"),

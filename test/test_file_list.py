@@ -68,6 +68,8 @@ def test_the_last_whole_line_of_a_name_counts(tmp_path, lines, expected):
         ),
         *(f"{HEAD}{name}\t1\t00000000\n" for name in ("../a", "/a", "a/b", ".", "..", "", "a\0", "a\u2028b")),
         f"{HEAD}a\t{'9' * 5_000}\t00000000\n",
+        f"{HEAD}a\t\u0663\t00000000\n",
+        f"{HEAD}a\t3\t+0_1_2_3\n",
     ],
 )
 def test_what_is_no_list_is_refused(tmp_path, content):

@@ -49,6 +49,8 @@ def test_one_writer_or_several_readers(folder, first, second, message):
 def test_a_folder_that_was_made_and_stays_empty_is_removed(tmp_path):
     with locked(tmp_path / "empty"):
         pass
+    with locked(tmp_path / "a/b/c"):
+        pass
     with locked(tmp_path / "used"):
         (tmp_path / "used/result").touch()
     assert [path.name for path in tmp_path.iterdir()] == ["used"]

@@ -112,6 +112,10 @@ def test_a_manifest_finds_tensors_beside_itself_when_moved(tmp_path, monkeypatch
         (b"\xff\xfe\x00", "line 1: expected UTF-8"),
         (b"0 x (1,5)\nnonsense\n", "line 2"),
         (b"0 x (1,5)\n\n1 x (1,5)\n", "line 2"),
+        (b" " * 300 + b"0 x (1,5)\n", "line 1: malformed"),
+        (b"0 x (1,5)\n\t1 x (1,5)\n", "line 2: malformed"),
+        ("0 x (1,5)\n\u00a01 x (1,5)\n".encode(), "line 2: expected a (key|line)"),
+        ("0 x (1,5)\n\u00a00 x (1,5)\n".encode(), "line 2: expected a (key|line)"),
         (b"0 x (1,5)\n1 x (1,5)\n0 y (1,5)\n", "line 3: 0 is there a second time"),
     ],
 )
@@ -131,8 +135,8 @@ def test_utterances_are_read_as_they_were_written(tmp_path):
 
 
 def test_the_text_of_an_utterance_stays_on_one_line():
-    text = manifest.format_utterance(Utterance("0", "x", 400, "TWO\tWORDS\nMORE\u2028LINES"))
-    assert text == "0\tx\t400\tTWO WORDS MORE LINES\n"
+    text = manifest.format_utterance(manifest.new_utterance("0", "x", 400, "TWO\tWORDS\nMORE  BLANKS\u2028LINES"))
+    assert text == "0\tx\t400\tTWO WORDS MORE BLANKS LINES\n"
 
 
 @pytest.mark.parametrize(
@@ -232,6 +236,12 @@ def test_the_digest_depends_on_key_name_shape_and_content(tmp_path):
             os.utime(tmp_path / name, (time_s, time_s))
         return Manifest(tmp_path / "bin_file.info").check_tensors([FLOAT])
 
+    assert digest() == digest()
+    (tmp_path / "utterances.tsv").write_text("0\tx\t400\tA\n")
+    with_references = digest()
+    (tmp_path / "utterances.tsv").write_text("0\tx\t400\tB\n")
+    assert len({digest(), with_references}) == 2
+    (tmp_path / "utterances.tsv").unlink()
     lines = ("0 0.bin (1,5)\n", "1 0.bin (1,5)\n", "0 1.bin (1,5)\n", "0 0.bin (1,6)\n")
     assert len({digest(), *map(digest, lines), digest(time_s=2)}) == 5
 

@@ -217,6 +217,16 @@ def test_files_without_utterances_are_refused(tmp_path):
         ParquetFiles([write(tmp_path / "x.parquet", [], [], [])])
 
 
+@pytest.mark.parametrize("missing", [0, 1])
+def test_a_download_that_is_not_complete_is_refused(tmp_path, speech, missing):
+    for number, path in enumerate(write_speech(tmp_path, speech, 2)):
+        path.rename(tmp_path / f"clean/test-0000{number}-of-00002.parquet")
+    assert list(open_dataset("clean", str(tmp_path)).ids) == ORDER
+    (tmp_path / f"clean/test-0000{missing}-of-00002.parquet").unlink()
+    with pytest.raises(SuiteError, match=rf"clean/test-0000{missing}-of-00002\.parquet: no such file, but "):
+        open_dataset("clean", str(tmp_path))
+
+
 @pytest.mark.parametrize(
     ("layout", "found"),
     [

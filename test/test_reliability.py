@@ -14,7 +14,7 @@ import pytest
 from wav2vec2_eval.files.locks import locked, reading
 from wav2vec2_eval.files.names import LIST_NAME, LOCK_NAME
 
-from conftest import DEMO_DATA, DEMO_MODEL, run_ok, run_script
+from conftest import DEMO_DATA, DEMO_MODEL, SPEECH, run_ok, run_script
 
 DATA, RESULTS, BASELINE = "pre_data/clean", "om_infer_res_clean", "pth_online_infer_res/clean"
 INFER = (
@@ -199,6 +199,25 @@ def test_a_model_does_not_run_on_data_of_another(user, speech, model_folder):
            cwd=user)  # fmt: skip
     command = (*INFER[:2], "--input_info_file_path=pre/bin_file.info", "--infer_res_save_path=res")
     refuse(user, command, "are not of one model: the symbols of")
+
+
+def test_a_reference_is_the_same_for_all_scripts(user, speech, model_folder):
+    """Whatever white space is in it."""
+    tree = shutil.copytree(speech, user / "tree")
+    for path in tree.rglob("*.trans.txt"):
+        words = [line.split(" ") for line in path.read_text().splitlines()]
+        path.write_text("".join(f"{name} {text[0]}\t{'  '.join(text[1:])}\n" for name, *text in words))
+    data = ("--which_dataset=clean", f"--dataset_path={tree}", f"--model_name_or_path={model_folder}")
+    run_ok("pth_online_infer.py", "--pred_res_save_path=b/t.txt", *data, cwd=user)
+    for name in ("utterances.tsv", "bin_file.info", "results.tsv", "files.tsv", "run.json"):
+        (user / RESULTS / name).unlink()  # as another tool leaves its results
+    run_ok("postprocess.py", f"--bin_file_path={RESULTS}", "--res_save_path=s/t.txt", *data, cwd=user)
+    rows = [
+        [line.split("\t") for line in Path(folder, "utterance_scores.tsv").read_text().splitlines()] for folder in "bs"
+    ]
+    assert {len(row) for row in (*rows[0], *rows[1])} == {9}
+    assert sorted(row[7] for row in rows[0]) == sorted(row[7] for row in rows[1])
+    assert sorted(row[7] for row in rows[0][1:]) == sorted(text for _, text in SPEECH.values())
 
 
 def test_results_that_do_not_name_their_model_need_one(user, model_folder):

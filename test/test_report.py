@@ -99,6 +99,13 @@ def test_a_wer_above_max_wer_fails(results, max_wer, status, capsys):
     assert ("is above" in capsys.readouterr().err) == bool(status)
 
 
+def test_a_summary_is_not_written_into_the_folder_of_another_script(results, tmp_path):
+    before = (tmp_path / "suite/run.json").read_text()
+    with pytest.raises(SuiteError, match=r"suite: holds files of x\.py; choose another folder"):
+        report.main((*results[:2], f"--output={tmp_path / 'suite'}"))
+    assert (tmp_path / "suite/run.json").read_text() == before
+
+
 @pytest.mark.parametrize(("line", "is_same"), [("0\ta\t0\t0\t0\t0\t1\tONE\tTWO", True), ("0\tb\t0", False)])
 def test_other_utterances_are_refused_even_if_there_are_as_many(results, tmp_path, line, is_same):
     """Only keys, scores and hypotheses may differ."""

@@ -243,3 +243,19 @@ def test_nothing_in_the_current_folder_is_executed(chain, speech, model_folder, 
     )
     assert not marker.exists(), marker.read_text()
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("module", ["gears", "report"])
+def test_a_module_takes_nothing_from_the_current_folder_once_the_package_is_there(tmp_path, module):
+    """Without -P, Python itself looks for the package in the current folder first."""
+    for name in ("argparse", "json", "platform", "signal", "numpy"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('executed')\n")
+    done = subprocess.run(
+        [sys.executable, "-m", f"wav2vec2_eval.{module}", "--help"],
+        cwd=tmp_path,
+        env={**BARE_ENVIRONMENT, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")

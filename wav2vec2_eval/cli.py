@@ -222,10 +222,16 @@ def run(main: Callable[[Sequence[str] | None], int], hint: str = "") -> NoReturn
         status = _fail(script, str(error))
     except ModuleNotFoundError as error:
         status = _fail(script, f"the Python package {error.name!r} is missing; pip install -r requirements.txt")
+    except ImportError as error:
+        status = _fail(script, f"a Python package cannot be loaded ({error}); install requirements.txt again")
     except BrokenPipeError:  # the reader of our output has closed it, as `head` does
         status = 128 + signal.SIGPIPE
     except MemoryError:
         status = _fail(script, "not enough memory; see --num_workers, or free some")
+    except RuntimeError as error:
+        if "start new thread" not in str(error):  # Python's words where the system has no place for one
+            raise
+        status = _fail(script, "no thread can be started; end other processes, or raise their limit (ulimit -u)")
     except OSError as error:
         status = _fail(script, f"{error.strerror or error}{_place_of(error)}")
     except (KeyboardInterrupt, Terminated) as interruption:

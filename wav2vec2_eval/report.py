@@ -196,6 +196,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     table = format_table(columns, conditions)
     print(table, end="")
     with output_folder(args.output) as folder:
+        folder.check_owner(SCRIPT)
         folder.check_free(SUMMARY_NAME, SUMMARY_DATA_NAME, RUN_NAME)
         folder.write_run(Run(SCRIPT))
         folder.write_text(SUMMARY_NAME, table)

@@ -32,12 +32,12 @@ class NewFile:
 @contextmanager
 def new_file(path: Path) -> Iterator[NewFile]:
     """Create `path`, which must not exist, also not as a link; on failure remove it."""
+    descriptor = os.open(path, _NEW, 0o666)  # if this fails, the file is not ours
     try:
-        with os.fdopen(os.open(path, _NEW, 0o666), "wb") as file:
+        with os.fdopen(descriptor, "wb") as file:
             yield NewFile(file)
     except BaseException as error:
-        if not isinstance(error, FileExistsError):
-            path.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.filename is None:  # "No space left on device" does not say where
             error.filename = str(path)
         raise

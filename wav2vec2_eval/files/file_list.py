@@ -9,6 +9,7 @@ verified. Files that are not in the list are the user's.
 from __future__ import annotations
 
 import os
+import re
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from .table import Table
 from .text import read_bytes
 
 HEADER = b"file\tbytes\tcrc32\n"
+_SIZE, _CRC32 = re.compile(r"[0-9]{1,18}"), re.compile(r"[0-9a-f]{8}")
 COPY_AGAIN = "copy the folder again, or run the script that wrote it again"
 
 
@@ -67,7 +69,7 @@ def _parse(lines: Sequence[str]) -> Content | None:
         raise ValueError(name)
     if (size, crc32) == ("-", "-"):
         return None
-    if not size.isdecimal() or len(size) > 18 or len(crc32) != 8:
+    if not _SIZE.fullmatch(size) or not _CRC32.fullmatch(crc32):
         raise ValueError(size)
     return Content(int(size), int(crc32, 16))
 

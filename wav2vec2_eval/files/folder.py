@@ -106,8 +106,7 @@ class OutputFolder(Writer):
                 f"{self.path}: written by an older version, which kept no {LIST_NAME}; delete it, or choose another "
                 f"folder"
             )
-        if run is not None and run.script != script:
-            raise SuiteError(f"{self.path}: holds files of {run.script}; choose another folder for {script}")
+        self.check_owner(script)
         for entry in os.scandir(self.path):
             if entry.name == LOCK_NAME or entry.name.startswith(self._token):
                 continue
@@ -117,6 +116,12 @@ class OutputFolder(Writer):
                 )
             if not entry.is_file(follow_symlinks=False):
                 raise SuiteError(f"{self.path / entry.name}: expected a regular file, found something else; remove it")
+
+    def check_owner(self, script: str) -> None:
+        """Raise SuiteError if the folder holds files of another script."""
+        run = read_run(self.path)
+        if run is not None and run.script != script:
+            raise SuiteError(f"{self.path}: holds files of {run.script}; choose another folder for {script}")
 
     @contextmanager
     def writing(self, name: str) -> Iterator[NewFile]:

@@ -29,9 +29,10 @@ def locked(folder: Path, wait: bool = False) -> Iterator[str]:
     """Make `folder` if need be, and keep other runs of the suite out of it until the block ends.
 
     Yields the run's token, with which the names of all its temporary files and folders must begin. If another run holds
-    the folder: raises SuiteError, or waits with `wait=True`. A folder that was made here and stays empty is removed.
+    the folder: raises SuiteError, or waits with `wait=True`. Folders that were made here and stay empty are removed.
     """
     existed = folder.exists()
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
     if not folder.is_dir() and os.path.lexists(folder):
         found = "a file" if existed else "a link to nothing"
         raise SuiteError(f"{folder}: expected a folder, found {found}; choose another path")
@@ -55,8 +56,10 @@ def locked(folder: Path, wait: bool = False) -> Iterator[str]:
             # It is kept where there is something to read, for readers who may not create it.
             if is_new and (failed or not (folder / LIST_NAME).exists()):
                 path.unlink(missing_ok=True)
-                if not existed and not any(folder.iterdir()):
-                    folder.rmdir()
+                for each in made:
+                    if any(each.iterdir()):
+                        break
+                    each.rmdir()
             os.close(descriptor)
 
 

@@ -76,7 +76,7 @@ def format_line(key: str, path: str, shape: Iterable[int]) -> str:
 
 def parse_line(line: str) -> Entry:
     """Read one manifest line. The path may hold spaces. Raises SuiteError for anything else than data."""
-    match = _LINE.fullmatch(line.strip()) if len(line) <= LONGEST_LINE and "\0" not in line else None
+    match = _LINE.fullmatch(line.rstrip(" \t\r\n")) if len(line) <= LONGEST_LINE and "\0" not in line else None
     if match:
         key, path, shape_text = match.groups()
         shape = _parse_shape(shape_text)
@@ -147,7 +147,7 @@ class Manifest(Table[Sequence[Entry]]):
 
         `check_shapes` raises SuiteError if the model cannot take the inputs of an utterance; it is asked once for all
         utterances of the same shapes. Returns the SHA-256 of the manifest, and of the lists of its tensors' folders, or
-        else of the tensors' times.
+        else of the tensors' times and the references.
 
         Checked for all utterances before the first inference, so that a run does not end half way, and in one pass,
         because there may be hundreds of thousands.
@@ -186,6 +186,8 @@ class Manifest(Table[Sequence[Entry]]):
         for source in (self.source, *self._others.values()):
             if source.list is not None:
                 digest.update(source.list.content)
+        if self.source.list is None and has_references:
+            digest.update(read_bytes(self.path.with_name(UTTERANCES_NAME), _AGAIN))
         return digest.hexdigest()
 
     def _check_checksum(self, found: int) -> None:
@@ -247,10 +249,14 @@ def open_manifest(path: Path) -> Iterator[Manifest]:
         yield manifest
 
 
+def new_utterance(key: str, utterance_id: str, num_samples: int, text: str) -> Utterance:
+    """An utterance of a data set. White space inside its reference becomes single blanks, wherever it is scored."""
+    return Utterance(key, utterance_id, num_samples, " ".join(text.split()))
+
+
 def format_utterance(utterance: Utterance) -> str:
-    """A line of `utterances.tsv`, with its newline; white space inside a reference becomes single blanks."""
-    key, utterance_id, num_samples, text = utterance
-    return f"{key}\t{utterance_id}\t{num_samples}\t{' '.join(text.split())}\n"
+    """A line of `utterances.tsv`, with its newline."""
+    return "\t".join(map(str, utterance)) + "\n"
 
 
 def read_utterances(path: Path, source: Source | None = None) -> Table[Utterance]:

@@ -87,7 +87,7 @@ def read_run(folder: Path) -> Run | None:
     text = read_text(path, "choose another folder")
     try:
         run = _parse(parse_json(text))
-    except ValueError:
+    except (ValueError, RecursionError):  # RecursionError: `data` in `data` without end
         run = None
     if not isinstance(run, Run) or run.script is None:
         raise SuiteError(

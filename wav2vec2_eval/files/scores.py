@@ -62,10 +62,8 @@ def scores_folder(transcriptions_path: Path, script: str, scored: Path | None = 
             f"{transcriptions_path}: the suite uses this name for another file; choose one like transcriptions.txt"
         )
     with output_folder(path) as folder:
-        run = read_run(path)
-        is_scored = scored is not None and path.samefile(scored)
-        if run is not None and run.script != script and not is_scored:
-            raise SuiteError(f"{path}: holds files of {run.script}; choose another folder for {script}")
+        if scored is None or not path.samefile(scored):
+            folder.check_owner(script)
         times = () if scored is not None else (INFER_TIME_NAME,)
         folder.check_free(name, WER_NAME, SCORES_NAME, RUN_NAME, *times)
         yield folder

@@ -83,12 +83,12 @@ class Table(Mapping[str, Row], Generic[Row]):
         for line in lines:
             if start >= end:
                 break
-            key = _first(line.split(separator, 1))
+            key = b"" if separator is None and line[:1].isspace() else _first(line.split(separator, 1))
             start += len(line)
             if grouped and key == previous:
                 self._ends[-1] = start
                 continue
-            if len(key) > LONGEST_KEY:
+            if len(key) > LONGEST_KEY or (separator is None and not key):
                 line_at = self._line_at(start - len(line))
                 raise SuiteError(f"{line_at}: malformed, {line[:60]!r}; {self._advice}")
             hashes.append(hash(key))

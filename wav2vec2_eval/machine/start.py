@@ -43,7 +43,7 @@ def _main_program() -> str | None:
 
 
 def _leave_out_current_folder() -> None:
-    """Import nothing from the current folder, where -c or an empty entry of PYTHONPATH would look for modules.
+    """Import nothing from the current folder, where -c, -m or an empty entry of PYTHONPATH would look for modules.
 
     Some set_env.sh leave such an entry. Child processes inherit both settings; libraries start some with -c.
     """
@@ -52,8 +52,9 @@ def _leave_out_current_folder() -> None:
     named = list(filter(None, entries))
     if named != entries:
         os.environ["PYTHONPATH"] = os.pathsep.join(named)
-        first, *others = sys.path  # the first is the script's own folder
-        sys.path[:] = [first, *(path for path in others if path in named or path != _here())]
+    here = _here()
+    kept = {ROOT, *named}  # ROOT is a script's own folder, and that of a module which is run there
+    sys.path[:] = [path for path in sys.path if path in kept or path != here]
 
 
 def _here() -> str:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from ..errors import SuiteError
@@ -10,6 +11,8 @@ from .base import Dataset, find_files
 from .hub import is_local
 from .librispeech import LibriSpeechTree
 from .splits import SPLITS, Split
+
+_SHARD = re.compile(r"(.+)-\d{5}-of-(\d{5})\.parquet")
 
 
 def check_paths(dataset_path: str | None, model: str | None) -> None:
@@ -47,10 +50,22 @@ def open_dataset(which: str, dataset_path: str | None = None, limit: int | None 
 
 
 def parquet_files(root: Path, split: Split) -> list[Path]:
-    """The split's files in a copy of the hub's data set: <config>/<split>/*.parquet or <config>/<split>-*.parquet."""
-    return [
+    """The split's files in a copy of the hub's data set: <config>/<split>/*.parquet or <config>/<split>-*.parquet.
+
+    Raises SuiteError if names like `test-00000-of-00002.parquet` say that one is missing.
+    """
+    files = [
         path
         for path in find_files(root, ".parquet")
         if split.hub_config in path.relative_to(root).parts[:-1]
         and (split.hub_split == path.parent.name or path.name.startswith(f"{split.hub_split}-"))
     ]
+    names = {str(path) for path in files}
+    for path in files:
+        if match := _SHARD.fullmatch(str(path)):
+            start, count = match.groups()
+            for number in range(int(count)):
+                part = f"{start}-{number:05d}-of-{count}.parquet"
+                if part not in names:
+                    raise SuiteError(f"{part}: no such file, but {path.name} is there; complete the download")
+    return files
