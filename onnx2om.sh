@@ -38,6 +38,7 @@ case "${1:-}" in
     ;;
 esac
 soc_version=$1
+[[ $soc_version == Ascend* ]] || fail 2 "expected a SoC name first, found '$soc_version'; is it Ascend$soc_version?"
 shift
 
 name=wav2vec2-base-960h
@@ -74,6 +75,7 @@ while (($#)); do
     shift
 done
 
+[[ $name != */* && $name != *.onnx ]] || fail 2 "expected a model's name without folder and suffix, found '$name'"
 model=./models/$name
 [[ -f $model.onnx ]] || fail 2 "$model.onnx: no such file; run export_onnx.py --model_save_dir=./models first"
 source_cann || fail 2 "CANN's atc was found neither on PATH nor beside a set_env.sh; source CANN's set_env.sh first"

@@ -36,7 +36,7 @@ from wav2vec2_eval.files.folder import OutputFolder, output_folder
 from wav2vec2_eval.files.journal import read_journal
 from wav2vec2_eval.files.manifest import check_same_keys, open_manifest
 from wav2vec2_eval.files.model_record import agreed, parse_record, read_record
-from wav2vec2_eval.files.names import INFER_TIME_NAME, MODEL_RECORD_KEY
+from wav2vec2_eval.files.names import INFER_TIME_NAME, MANIFEST_NAME, MODEL_RECORD_KEY
 from wav2vec2_eval.files.run import Run
 from wav2vec2_eval.files.tensors import DTYPE, parse_dtypes
 from wav2vec2_eval.machine.overlap import WriteBehind, read_ahead
@@ -189,6 +189,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     path, manifest_path = args.infer_res_save_path, args.input_info_file_path
     if os.path.realpath(manifest_path.parent) == os.path.realpath(path):
         raise SuiteError(f"{path}: holds the manifest, and results would replace it; choose another folder")
+    if manifest_path.is_dir():
+        raise SuiteError(f"{manifest_path}: expected a manifest, found a folder; give {MANIFEST_NAME} in it")
     with open_manifest(manifest_path) as inputs, output_folder(path, SCRIPT) as folder:
         references = inputs.references()
         check_warm_up(args.warm_up, len(inputs))

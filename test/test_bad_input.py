@@ -171,7 +171,7 @@ def two_of_each(root: Path) -> None:
 
 
 def two_manifests(root: Path) -> None:
-    """A second data folder, whose manifest names files of both folders."""
+    """A copy of the data folder with a damaged tensor, beside the first one."""
     shutil.copytree(root / "pre_data", root / "old/pre_data")
     cut("old/pre_data/clean/0.bin", 9)(root)
 
@@ -405,7 +405,7 @@ INFER_CASES = [
         "two files for one entry",
         two_manifests,
         (*INFER, "--input_info_file_path=./old/pre_data/clean/bin_file.info"),
-        "another file of that name beside the manifest",
+        "old/pre_data/clean/0.bin: 9 bytes, expected 160000",
     ),
     Case(
         "more threads than a number holds",

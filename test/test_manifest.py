@@ -344,6 +344,16 @@ def test_tensors_that_were_replaced_since_the_manifest_was_copied(tmp_path):
         Manifest(backup / path.name).check_tensors([FLOAT])
 
 
+def test_a_copy_of_a_data_folder_has_its_own_tensors(tmp_path):
+    """Also while the folder that it is a copy of is still there."""
+    path = published(tmp_path / "data", 1, 2)
+    copy = shutil.copytree(path.parent, tmp_path / "copy")
+    published(tmp_path / "data", 3, 4)
+    inputs = Manifest(copy / path.name)
+    inputs.check_tensors([FLOAT])
+    assert [float(inputs.read_arrays(key, [FLOAT])[0][0, 0]) for key in inputs] == [1, 2]
+
+
 def test_a_key_that_has_the_tensor_of_another_is_refused(tmp_path):
     """The references know utterances by their keys."""
     path = published(tmp_path, 1, 2)

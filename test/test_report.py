@@ -81,7 +81,7 @@ def test_the_summary_holds_figures_ratios_and_conditions(results, tmp_path, caps
 )
 def test_conditions_are_described_in_words(tmp_path, run, described):
     (tmp_path / "run.json").write_text(format_run(replace(run, format=1)))
-    assert report.describe(Source(tmp_path)) == described
+    assert report.describe(Source(tmp_path), "y.py") == described
 
 
 @pytest.mark.parametrize(("soc", "chips"), [("Ascend310P3", 1), ("Ascend310", 4), (None, 1)])
@@ -97,6 +97,15 @@ def test_throughput_counts_the_chips_of_a_card(results, tmp_path, soc, chips):
 def test_a_wer_above_max_wer_fails(results, max_wer, status, capsys):
     assert report.main((*results, f"--max_wer={max_wer}")) == status
     assert ("is above" in capsys.readouterr().err) == bool(status)
+
+
+@pytest.mark.parametrize("option", ["suite", "baseline"])
+def test_a_folder_of_the_other_script_is_refused(results, tmp_path, option):
+    script = {"suite": "pth_online_infer.py", "baseline": "pyacl_infer.py"}[option]
+    with output_folder(tmp_path / option, "x.py") as out:
+        out.write_run(Run(script))
+    with pytest.raises(SuiteError, match=rf"holds results of {script}; see --suite and --baseline"):
+        report.main(results)
 
 
 def test_a_summary_is_not_written_into_the_folder_of_another_script(results, tmp_path):

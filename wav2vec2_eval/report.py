@@ -25,6 +25,7 @@ from .errors import SuiteError
 from .files.file_list import Source
 from .files.folder import output_folder
 from .files.locks import reading
+from .files.model_record import read_record
 from .files.names import INFER_TIME_NAME, RUN_NAME, SCORES_NAME, SUMMARY_DATA_NAME, SUMMARY_NAME, WER_NAME
 from .files.run import Run
 from .files.text import decode
@@ -71,11 +72,13 @@ def measure(source: Source, chips: int) -> dict[str, float]:
     return {**figures, **{name: times[name] for name in ("RTFx", "wall RTFx") if name in times}}
 
 
-def describe(source: Source) -> dict[str, Any]:
-    """The conditions of the figures in a folder."""
+def describe(source: Source, not_of: str) -> dict[str, Any]:
+    """The conditions of the figures in a folder. Raises SuiteError if it is one of the script `not_of`."""
     run = source.run
     if run is None:
         raise SuiteError(f"{source.folder}: expected a {RUN_NAME} in it, found none; run the inference first")
+    if run.script == not_of:
+        raise SuiteError(f"{source.folder}: holds results of {not_of}; see --suite and --baseline")
     described = "not known"
     if run.data and run.data.which_dataset:
         described = (
@@ -83,8 +86,10 @@ def describe(source: Source) -> dict[str, Any]:
             f"{'padded to gears' if run.data.padded else 'not padded'}"
             f"{' with attention mask' if run.data.attention_mask else ''}"
         )
+    record = read_record(source)
     named = {
         "model": run.model,
+        "checkpoint": None if record is None else record.name,
         "engine": run.engine,
         "device": run.device,
         "precision": run.precision,
@@ -174,12 +179,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     with reading(args.suite):
         suite = Source(args.suite)
         columns = {"suite": measure(suite, chips)}
-        conditions = {"suite": {**describe(suite), "chips per card": chips}}
+        conditions = {"suite": {**describe(suite, "pth_online_infer.py"), "chips per card": chips}}
     if args.baseline:
         with reading(args.baseline):
             baseline = Source(args.baseline)
             columns["PyTorch"] = measure(baseline, chips=1)
-            conditions["PyTorch"] = describe(baseline)
+            conditions["PyTorch"] = describe(baseline, "pyacl_infer.py")
             check_comparable(columns, [suite, baseline])
     conditions["both" if args.baseline else "host"] = {
         "host": f"{platform.machine()}, {default_threads()} cores",

@@ -34,6 +34,8 @@ def open_engine(
     `cpu_run`. Raises SuiteError for a model that is missing, corrupt or of another kind, and for what the host or the
     engine cannot do.
     """
+    if model_path.is_dir():
+        raise SuiteError(f"{model_path}: expected a model, found a folder; give the .onnx or .om file in it")
     if not model_path.is_file():
         raise SuiteError(f"{model_path}: no such model file; run export_onnx.py (and onnx2om.sh) first")
     if model_path.suffix == ".onnx":

@@ -101,7 +101,7 @@ class OutputFolder(Writer):
     def check_alone(self, script: str) -> None:
         """Raise SuiteError if the folder holds a file that the scripts did not write, or files of another script."""
         files, run = self.files(), read_run(self.path)
-        if files is None and run is not None:
+        if files is None and run is not None and (run.format or 1) == 1:
             raise SuiteError(
                 f"{self.path}: written by an older version, which kept no {LIST_NAME}; delete it, or choose another "
                 f"folder"

@@ -131,7 +131,7 @@ class Manifest(Table[Sequence[Entry]]):
         if self._folders[folder]:
             return entry.path, self.source
         path, beside = Path(entry.path), self.path.parent / entry.name
-        if not path.exists():
+        if not path.exists() or (self._records(entry.name) and beside.exists()):
             return str(beside), self.source
         if beside.exists() and not beside.samefile(path):
             raise SuiteError(
@@ -141,6 +141,10 @@ class Manifest(Table[Sequence[Entry]]):
         if folder not in self._others:
             self._others[folder] = Source(Path(folder))
         return entry.path, self._others[folder]
+
+    def _records(self, name: str) -> bool:
+        """Whether the manifest was written together with a tensor of this name: both may have been copied."""
+        return self._is_verified and self.source.list is not None and name in self.source.list
 
     def check_tensors(self, dtypes: Sequence[np.dtype], check_shapes: CheckShapes | None = None) -> str:
         """Raise SuiteError unless each utterance has one tensor file per dtype, of the right size.

@@ -39,6 +39,7 @@ from .text import read_bytes
 
 # A resumed run may differ in these: the model's path (not its digest), and what belongs to the summary.
 _MAY_DIFFER = ("script", "format", "model", "warm_up", "transcriptions", "resumed")
+_OTHER = {"model_sha256": "another model", "inputs_sha256": "other utterances"}  # instead of two digests
 _NO_LOGIT = 1e6  # float64 that is read as float32 has larger numbers among its first few
 _AGAIN = "run pyacl_infer.py again (--resume infers only what is missing)"
 
@@ -113,9 +114,10 @@ def _keep_whole_results(folder: OutputFolder, run: Run, conditions: Run, inputs:
     recorded = vars(run)
     for name, value in vars(conditions).items():
         if name not in _MAY_DIFFER and recorded[name] != value:
+            other = _OTHER.get(name, f"{name} = {recorded[name]}, expected {value}")
             raise SuiteError(
-                f"{folder.path}: cannot be resumed: its results were made with {name} = {recorded[name]}, "
-                f"expected {value}; run without --resume to replace them"
+                f"{folder.path}: cannot be resumed: its results were made with {other}; run without --resume to "
+                f"replace them"
             )
     source = Source(folder.path)
     journal = read_journal(source, whole=False) if (folder.path / JOURNAL_NAME).exists() else {}
