@@ -607,7 +607,6 @@ def test_a_damaged_run_json_is_one_line(user, path):
 def test_an_external_onnx_error_is_cut_to_a_line(user):
     model = onnx.load(user / MODEL)
     model.graph.node[3].op_type = "NoSuchOperator"
-    onnx.helper.set_model_props(model, {})  # no seal: this is a change on purpose
     onnx.save(model, user / MODEL)
     done = run_script(*INFER, cwd=user)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)

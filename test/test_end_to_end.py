@@ -245,7 +245,6 @@ def test_resume_refuses_another_model(copy):
     path = copy / "models/wav2vec2-base-960h.onnx"
     model = onnx.load(path)
     model.doc_string = "another"
-    onnx.helper.set_model_props(model, {})  # no seal: this is a change on purpose
     onnx.save(model, path)
     done = infer(copy, "--resume")
     assert done.returncode == 2

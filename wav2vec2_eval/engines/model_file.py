@@ -37,9 +37,11 @@ _EXTERNAL_DATA = 13  # field of a tensor: pairs of texts, one of them with the f
 _DATA_LOCATION = 14  # field of a tensor: 1 if the external data count
 _KEY, _VALUE = 1, 2  # fields of a pair
 
-# The last field of a sealed model: its number and encoding, its length, and a pair of the key and 64 digits.
+# The last field of a sealed model: its number and encoding, its length, and a pair of the key and 64 digits. The length
+# has a byte more than it needs, which every reader allows and no writer does. So a model that a tool has read, changed
+# and written again has no seal, and is the tool's.
 _SEAL_KEY = b"sha256"
-_SEAL = b"\x72\x4a\x0a\x06" + _SEAL_KEY + b"\x12\x40"
+_SEAL = b"\x72\xca\x00\x0a\x06" + _SEAL_KEY + b"\x12\x40"
 _SEAL_BYTES = len(_SEAL) + 64
 
 # How the content of a field is encoded. Texts are encoded as messages are.
@@ -72,7 +74,7 @@ def seal(path: Path) -> None:
 
 
 def check_seal(path: Path) -> None:
-    """Raise SuiteError if an .onnx was sealed, and is not as it was then."""
+    """Raise SuiteError if an .onnx has a seal, and is not as it was when it got it."""
     end = path.stat().st_size - _SEAL_BYTES
     if end < 0:
         return
@@ -81,8 +83,8 @@ def check_seal(path: Path) -> None:
         found = file.read()
     if found.startswith(_SEAL) and found[len(_SEAL) :] != _content_digest(path, end).encode():
         raise SuiteError(
-            f"{path}: damaged or changed since export_onnx.py wrote it, as the sha256 in its metadata says; copy it "
-            f"again or export it again (if it was changed on purpose, remove sha256 from its metadata)"
+            f"{path}: damaged since export_onnx.py wrote it, as the sha256 in its metadata says; copy it again, or "
+            f"export it again"
         )
 
 
