@@ -88,7 +88,7 @@ def infer(folder: Path, *options: str) -> None:
         *options,
     ]
     modules = os.pathsep.join(filter(None, (str(EMULATOR), os.environ.get("PYTHONPATH"))))
-    environment = {**os.environ, "PYTHONPATH": modules, "ACL_EMULATOR_DEVICE_MS": "1"}
+    environment = {**os.environ, "PYTHONPATH": modules, "ACL_EMULATOR_DEVICE_MS": "1", "ACL_EMULATOR_STRICT": "1"}
     subprocess.run(command, cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL)
     for key, length in enumerate(LENGTHS):
         found = np.fromfile(results / f"{key}.0.bin", np.float32)

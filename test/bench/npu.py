@@ -94,7 +94,7 @@ def infer(cwd: Path, manifest: Path, sync: bool, device_ms: float) -> tuple[dict
         f"--workspace={WARM_UP}",
     )
     shutil.rmtree(folder, ignore_errors=True)  # an old journal would be counted as this run's
-    environment = {**os.environ, "ACL_EMULATOR_DEVICE_MS": str(device_ms)}
+    environment = {**os.environ, "ACL_EMULATOR_DEVICE_MS": str(device_ms), "ACL_EMULATOR_STRICT": "1"}
     process = subprocess.Popen(command, cwd=cwd, env=environment, stdout=subprocess.DEVNULL)
     journal = folder / JOURNAL_NAME
     memory: dict[int, int] = {}

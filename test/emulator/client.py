@@ -87,6 +87,7 @@ def report() -> ModuleType:
 
 def assert_clean() -> None:
     assert report().violations == []
+    assert report().advice == []
     assert report().leaks == []
 
 

@@ -52,7 +52,7 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., ModuleType]
             monkeypatch.setenv(f"ACL_EMULATOR_{name}", str(value))
         forget_modules()
         acl = importlib.import_module("acl")
-        hooks.append(report()._write)
+        hooks.append(report()._end)
         return acl
 
     yield fresh

@@ -109,6 +109,8 @@ def test_the_error_text_belongs_to_its_thread_and_is_read_once(client):
 
 def test_before_init_and_after_finalize(acl):
     assert acl.rt.get_device_count() == (1, 0)
+    assert acl.rt.get_run_mode() == (1, 0)
+    assert acl.rt.get_device() == (0, 107002)
     assert acl.get_soc_name() == "Ascend310P3"
     assert acl.mdl.load_from_file("x.om") == (0, 145001)
     assert acl.finalize() == 100037
@@ -130,7 +132,9 @@ def test_an_unsuitable_om_is_refused(start, models, tmp_path):
     acl.rt.set_device(0)
     for name in ("cut", "altered", "empty"):
         assert acl.mdl.load_from_file(str(tmp_path / name)) == (0, 145006)
-    assert acl.mdl.load_from_file(str(models / "one.om")) == (0, 507008)
+    assert acl.mdl.load_from_file(str(models / "one.om")) == (0, 500002)
+    text = acl.get_recent_err_msg().splitlines()[0]
+    assert "supported socVersion=Ascend910B3" in text and "model socVersion=Ascend310P3" in text
 
 
 def test_a_model_loaded_from_memory(acl, models):
@@ -165,6 +169,14 @@ def test_visible_devices(start, monkeypatch, visible, count):
 def test_pointers_and_sizes_are_plain_ints(client, bad):
     with pytest.raises(TypeError, match=r"acl\.rt\.malloc args parse failed"):
         client.acl.rt.malloc(bad, 0)
+
+
+def test_the_checks_of_a_gear_come_in_the_documented_order(client):
+    """The form of the dims, then the gear, then the room for the selector."""
+    client.acl.update_data_buffer(client.slots[0].in_buffers[1], client.slots[0].inputs[1], 2)
+    assert set_dims(client, dims=[2, 21]) == 145012
+    assert set_dims(client, dims=[1, 21]) == 145013
+    assert set_dims(client, dims=[1, 20]) == 145012
 
 
 def test_other_argument_rules(client):

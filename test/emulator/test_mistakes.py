@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A call that breaks the contract is caught at once; a leak is caught by acl.finalize or at the end of the process."""
+"""A broken contract is caught at once, bad order gives advice, and a leak is caught at the end."""
 
 from __future__ import annotations
 
 import ctypes
 import json
+import re
 import signal
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import TypeVar
 
 import pytest
@@ -20,6 +22,8 @@ Function = TypeVar("Function", bound=Callable[..., None])
 # The marked functions, with the text or texts that the emulator has to report.
 MISTAKES: list[tuple[Callable[..., None], str]] = []
 ASYNCHRONOUS_MISTAKES: list[tuple[Callable[..., None], str]] = []
+BAD_ORDER: list[tuple[Callable[..., None], str]] = []
+ASYNCHRONOUS_BAD_ORDER: list[tuple[Callable[..., None], str]] = []
 LEAKS: list[tuple[Callable[..., None], tuple[str, ...]]] = []
 
 
@@ -34,6 +38,19 @@ def mistake(text: str) -> Callable[[Function], Function]:
 def asynchronous_mistake(text: str) -> Callable[[Function], Function]:
     """The same for a function that gets acl, an asynchronous client and the client's two slots."""
     return _marker(ASYNCHRONOUS_MISTAKES, text)
+
+
+def bad_order(text: str) -> Callable[[Function], Function]:
+    """Mark a function that the real library accepts: acl has to advise against it, and in strict mode to refuse it.
+
+    The function gets acl, a synchronous client and the client's slot.
+    """
+    return _marker(BAD_ORDER, text)
+
+
+def asynchronous_bad_order(text: str) -> Callable[[Function], Function]:
+    """The same for a function that gets acl, an asynchronous client and the client's two slots."""
+    return _marker(ASYNCHRONOUS_BAD_ORDER, text)
 
 
 def leak(*texts: str) -> Callable[[Function], Function]:
@@ -86,7 +103,7 @@ def frees_host_as_device(acl, client, slot):
     acl.rt.free(slot.host_inputs[0])
 
 
-@mistake("beyond the end of the device memory")
+@bad_order("beyond the end of the device memory")
 def copies_beyond_the_end(acl, client, slot):
     acl.rt.memcpy(slot.inputs[0], 176, slot.host_inputs[0], 160, H2D)
 
@@ -96,7 +113,7 @@ def reads_beyond_the_end(acl, client, slot):
     acl.rt.memcpy(slot.inputs[0], 160, slot.host_inputs[0] + 32, 160, H2D)
 
 
-@mistake("kind 2 does not fit")
+@bad_order("kind 2 does not fit")
 def swaps_the_kind(acl, client, slot):
     acl.rt.memcpy(slot.inputs[0], 160, slot.host_inputs[0], 160, D2H)
 
@@ -115,12 +132,6 @@ def passes_a_handle_as_memory(acl, client, slot):
 def drops_the_bytes(acl, client, slot):
     pointer = acl.util.bytes_to_ptr(bytes(bytearray(160)))
     acl.rt.memcpy(slot.inputs[0], 160, pointer, 160, H2D)
-
-
-@mistake("read-only")
-def writes_into_bytes(acl, client, slot):
-    target = bytes(bytearray(160))
-    acl.rt.memcpy(acl.util.bytes_to_ptr(target), 160, slot.inputs[0], 160, D2H)
 
 
 @mistake("wrote beyond the end")
@@ -142,13 +153,13 @@ def goes_on_after_a_refused_gear(acl, client, slot):
     acl.mdl.execute(client.model, slot.in_set, slot.out_set)
 
 
-@mistake("never written")
+@bad_order("never written")
 def never_writes_the_input(acl, client, slot):
     slot.set_gear(20)
     slot.execute()
 
 
-@mistake("left from an earlier run")
+@bad_order("left from an earlier run")
 def writes_less_than_the_gear(acl, client, slot):
     client.infer(utterance(40))
     slot.set_gear(20)
@@ -156,7 +167,7 @@ def writes_less_than_the_gear(acl, client, slot):
     slot.execute()
 
 
-@mistake("selector has 64 bytes")
+@bad_order("selector has 64 bytes")
 def allocates_a_large_selector(acl, client, slot):
     pointer, _ = acl.rt.malloc(64, 0)
     acl.update_data_buffer(slot.in_buffers[1], pointer, 64)
@@ -171,11 +182,26 @@ def overwrites_the_selector(acl, client, slot):
     slot.execute()
 
 
-@mistake("64 bytes, 160 are needed")
-def shrinks_an_input(acl, client, slot):
+@mistake("64 bytes, 80 are needed")
+def shrinks_an_input_below_the_gear(acl, client, slot):
     acl.update_data_buffer(slot.in_buffers[0], slot.inputs[0], 64)
-    slot.set_gear(20)
-    slot.execute()
+    client.infer(utterance(20))
+
+
+@bad_order("96 bytes, the model reports 160")
+def shrinks_an_input_to_the_gear(acl, client, slot):
+    acl.update_data_buffer(slot.in_buffers[0], slot.inputs[0], 96)
+    client.infer(utterance(20))
+
+
+@bad_order("count 4 is above")
+def asks_for_more_gears_than_there_are(acl, client, slot):
+    assert len(acl.mdl.get_input_dynamic_dims(client.desc, -1, 4)[0]) == 3
+
+
+@bad_order("no set_device(1)")
+def resets_a_device_that_nobody_set(acl, client, slot):
+    acl.rt.reset_device(1)
 
 
 @mistake("64 bytes, 108 are needed")
@@ -214,33 +240,33 @@ def invents_a_handle(acl, client, slot):
     acl.rt.synchronize_stream(12345)
 
 
-@mistake("has to be destroyed first")
+@bad_order("has to be destroyed first")
 def destroys_a_dataset_before_its_buffers(acl, client, slot):
     acl.mdl.destroy_dataset(slot.in_set)
 
 
-@mistake("has to be destroyed first")
+@bad_order("has to be destroyed first")
 def frees_memory_before_its_buffer(acl, client, slot):
     acl.rt.free(slot.inputs[0])
 
 
-@mistake("has to be destroyed first")
+@bad_order("has to be destroyed first")
 def unloads_before_the_datasets(acl, client, slot):
     client.infer(utterance(20))
     acl.mdl.unload(client.model)
 
 
-@mistake("has to be unloaded before")
+@bad_order("has to be unloaded before")
 def destroys_the_description_first(acl, client, slot):
     acl.mdl.destroy_desc(client.desc)
 
 
-@mistake("before its device is reset")
+@bad_order("before its device is reset")
 def resets_the_device_first(acl, client, slot):
     acl.rt.reset_device(0)
 
 
-@mistake("has to be released first")
+@bad_order("has to be released first")
 def destroys_the_context_first(acl, client, slot):
     acl.rt.destroy_context(acl.rt.get_context()[0])
 
@@ -282,7 +308,7 @@ def test_a_broken_client_is_caught(acl, client, mistake, text):
 # Asynchronous clients
 
 
-@asynchronous_mistake("malloc_host")
+@asynchronous_bad_order("malloc_host")
 def copies_from_ordinary_memory(acl, client, slot, other):
     values = utterance(20)[0]
     acl.rt.memcpy_async(slot.inputs[0], 80, values.ctypes.data, 80, H2D, client.stream)
@@ -352,14 +378,14 @@ def copies_on_an_unordered_stream(acl, client, slot, other):
     acl.rt.memcpy_async(other.host_output, 4, slot.outputs[0], 4, D2H, stream)
 
 
-@asynchronous_mistake("recorded again")
+@asynchronous_bad_order("recorded again")
 def records_an_event_twice(acl, client, slot, other):
     event, _ = acl.rt.create_event()
     acl.rt.record_event(event, client.stream)
     acl.rt.record_event(event, client.stream)
 
 
-@asynchronous_mistake("has to be destroyed first")
+@asynchronous_bad_order("has to be destroyed first")
 def destroys_a_stream_before_its_event(acl, client, slot, other):
     event, _ = acl.rt.create_event()
     acl.rt.record_event(event, client.stream)
@@ -379,6 +405,48 @@ def test_a_broken_asynchronous_client_is_caught(acl, async_client, mistake, text
     with pytest.raises(acl.ContractViolation, match=text):
         mistake(acl, async_client, *async_client.slots)
     assert text in report().violations[-1]["text"]
+
+
+# Order that the real library does not enforce
+
+
+@pytest.mark.parametrize(("act", "text"), BAD_ORDER, ids=names(BAD_ORDER))
+def test_bad_order_gives_advice(start, models, act, text):
+    acl = start(STRICT=0, DEVICES=2)
+    client = Client(acl, models / "one.om")
+    act(acl, client, client.slots[0])
+    advice = report().advice[-1]
+    assert text in advice["text"] and advice["call"].startswith("acl.")
+    assert advice["at"].startswith((__file__, correct_client.__file__))
+    assert report().violations == []
+
+
+@pytest.mark.parametrize(("act", "text"), BAD_ORDER, ids=names(BAD_ORDER))
+def test_strict_mode_refuses_bad_order(start, models, act, text):
+    acl = start(STRICT=1, DEVICES=2)
+    client = Client(acl, models / "one.om")
+    with pytest.raises(acl.ContractViolation, match=re.escape(text)):
+        act(acl, client, client.slots[0])
+    assert text in report().advice[-1]["text"]
+    assert report().violations == []
+
+
+@pytest.mark.parametrize("strict", [0, 1])
+@pytest.mark.parametrize(("act", "text"), ASYNCHRONOUS_BAD_ORDER, ids=names(ASYNCHRONOUS_BAD_ORDER))
+def test_bad_order_of_an_asynchronous_client(start, models, act, text, strict):
+    acl = start(STRICT=strict)
+    client = Client(acl, models / "one.om", asynchronous=True, slots=2)
+    with pytest.raises(acl.ContractViolation, match=text) if strict else nullcontext():
+        act(acl, client, *client.slots)
+    assert text in report().advice[-1]["text"]
+    assert report().violations == []
+
+
+def test_advice_is_given_once(start, models):
+    client = Client(start(STRICT=0), models / "one.om")
+    for _ in range(3):
+        shrinks_an_input_to_the_gear(client.acl, client, client.slots[0])
+    assert len(report().advice) == 1
 
 
 # Leaks
@@ -427,6 +495,70 @@ def test_leaks_are_reported(acl, forget, texts):
 
 
 # The process of a broken client
+
+
+@pytest.mark.parametrize("strict", [0, 1])
+def test_only_strict_mode_ends_a_process_for_advice_and_leaks(tmp_path, strict):
+    code = """
+        import acl
+
+        acl.init()
+        acl.rt.set_device(0)
+        acl.rt.create_stream()
+        try:
+            acl.rt.reset_device(0)
+        except acl.ContractViolation:
+            pass
+    """
+    path = tmp_path / "report.json"
+    done = run_program(code, REPORT=path, STRICT=strict)
+    found = json.loads(path.read_text(encoding="utf-8"))
+    assert done.returncode == (70 if strict else 0)
+    assert "advice: acl.rt.reset_device: the context" in done.stderr and "leak: stream" in done.stderr
+    assert (found["violations"], len(found["advice"])) == ([], 1)
+
+
+def test_a_global_object_may_release_at_the_very_end(tmp_path):
+    """Its __del__ runs after the exit handlers, so that nothing leaks; the client's output is whole, too."""
+    code = """
+        import acl
+
+        class Device:
+            def __init__(self):
+                assert acl.init() == 0
+                assert acl.rt.set_device(0) == 0
+                self.stream, _ = acl.rt.create_stream()
+
+            def __del__(self):
+                acl.rt.destroy_stream(self.stream)
+                acl.rt.reset_device(0)
+                acl.finalize()
+                print("released")
+
+        device = Device()
+    """
+    path = tmp_path / "report.json"
+    done = run_program(code, REPORT=path, STRICT=1)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "released\n", "")
+    found = json.loads(path.read_text(encoding="utf-8"))
+    assert (found["leaks"], found["calls"]["acl.finalize"]) == ([], 1)
+
+
+def test_a_violation_at_the_very_end_counts(tmp_path):
+    code = """
+        import acl
+
+        class Device:
+            def __del__(self):
+                acl.rt.free(12345678)
+
+        acl.init()
+        acl.rt.set_device(0)
+        device = Device()
+    """
+    done = run_program(code)
+    assert done.returncode == 70
+    assert "violation: acl.rt.free" in done.stderr
 
 
 def test_a_swallowed_violation_is_still_reported(tmp_path):
