@@ -117,9 +117,11 @@ set +m
 wait "$compiler" || fail 1 "atc failed with status $?; its report stands above (codes: docs/ascend.md)"
 compiler=""
 
-if [[ ! $model.om -nt $started ]]; then
+compiled=$model.om
+if [[ $model.om2 -nt $started ]]; then compiled=$model.om2; fi # what atc --mode=7 writes
+if [[ ! $compiled -nt $started ]]; then
     dynamic=$(find ./models -name "${name}_linux_*.om" -newer "$started" -print -quit)
     [[ -z $dynamic ]] || fail 1 "atc wrote $dynamic, a model of dynamic shape instead of gears; check the exported graph"
     fail 1 "atc ended well but wrote no $model.om; see its report above"
 fi
-echo "written: $model.om"
+echo "written: $compiled"

@@ -415,7 +415,7 @@ INFER_CASES = [
     ),
     Case("missing model", remove(MODEL), INFER, "no such model file; run export_onnx.py"),
     Case("corrupt model", cut(MODEL, 9_999), INFER, "cannot be loaded"),
-    Case("a model of another kind", create("m.pt"), (*INFER, "--model_path=m.pt"), "ends in .onnx or .om"),
+    Case("a model of another kind", create("m.pt"), (*INFER, "--model_path=m.pt"), "ends in .onnx, .om or .om2"),
     Case("warm-up without end", unchanged, (*INFER, "--workspace=5"), "--workspace=5 leaves none of the 5 inferences"),
     Case("a bad boolean", unchanged, (*INFER, "--cpu_run=maybe"), "expected True or False, found 'maybe'"),
     Case(

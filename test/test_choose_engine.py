@@ -52,7 +52,7 @@ def test_cpu_engines_know_the_models_types(tmp_path, element, dtype, name):
         ("none.onnx", None, "no such model file"),
         ("empty.onnx", b"", "cannot be loaded"),
         ("garbage.onnx", b"garbage" * 99, "cannot be loaded"),
-        ("model.pt", b"x", "expected a model that ends in .onnx or .om"),
+        ("model.pt", b"x", "expected a model that ends in .onnx, .om or .om2"),
     ],
 )
 def test_unusable_models(tmp_path, file, content, message, name):

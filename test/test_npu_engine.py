@@ -360,10 +360,18 @@ def test_what_an_ascend_user_gets_wrong(ascend_user, change, options, message):
     check_clean(ascend_user)
 
 
+def test_an_om2_is_inferred_like_an_om(ascend_user):
+    om = ascend_user / "models/wav2vec2-base-960h.om"
+    done = infer(ascend_user, f"--model_path={shutil.copy(om, om.with_suffix('.om2'))}")
+    assert (done.returncode, done.stderr) == (0, "")
+    check_clean(ascend_user)
+
+
 def test_a_model_of_another_soc(ascend_user):
     done = infer(ascend_user, SOC="Ascend910B3")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "failed with code 507008 (SoC version; the model was probably compiled for another SoC)" in done.stderr
+    assert "compiled for Ascend310P3, but this host has Ascend910B3" in done.stderr
+    assert "bash onnx2om.sh Ascend910B3 wav2vec2-base-960h (" in done.stderr
 
 
 def test_without_cann_the_error_says_so(ascend_user):

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from wav2vec2_eval.engines.base import TensorSpec
-from wav2vec2_eval.engines.npu.om_model import SELECTOR, OmModel
+from wav2vec2_eval.engines.npu.acl_runtime import AclError
+from wav2vec2_eval.engines.npu.om_model import SELECTOR, OmModel, other_chip_message, tells_of_another_chip
 from wav2vec2_eval.errors import SuiteError
 
 from conftest import program_on_ascend
@@ -96,6 +97,34 @@ def test_a_gear_is_set_by_the_axes_of_all_inputs():
     assert model.set_gear(DATASET, [np.zeros((1, 10_000), np.float32)]) == [(1, 31, 8)]
     gear = {"name": "", "dimCount": 2, "dims": [1, 10_000]}
     assert ("acl.mdl.set_input_dynamic_dims", model.handle, DATASET, 1, gear) in acl.calls
+
+
+# What CANN says of an .om for another chip: a log of CANN 8.0, the source of 2026, and the documents.
+LOGGED = (
+    "EE1001: ... ModelCheckCompatibility failed, supported socVersion=Ascend910B2, "
+    "but the model socVersion=Ascend910B ... ret: 0x7BC80"
+)
+
+
+@pytest.mark.parametrize(
+    ("code", "report", "soc", "message"),
+    [
+        (500002, LOGGED, "Ascend910B2", "m.om: compiled for Ascend910B, but this host has Ascend910B2; "),
+        (500002, LOGGED, None, "m.om: compiled for Ascend910B, but this host has another chip; "),
+        (145000, "E10001: soc version is not support in this device", "Ascend310P3", "but this host has Ascend310P3; "),
+        (507008, "", "Ascend310P3", "m.om: compiled for another chip, but this host has Ascend310P3; "),
+        (500002, "E19999: out of memory", "Ascend310P3", None),
+        (507000, "", "Ascend310P3", None),
+        (None, "", "Ascend310P3", None),
+    ],
+)
+def test_which_failures_of_loading_tell_of_another_chip(code, report, soc, message):
+    error = AclError("acl.mdl.load_from_file failed", code, report)
+    assert tells_of_another_chip(error) == (message is not None)
+    if message:
+        said = other_chip_message(error, Path("models/m.om"), soc)
+        assert message in said and said.endswith("(acl.mdl.load_from_file failed)")
+        assert f"bash onnx2om.sh {soc or 'Ascend…'} m (" in said
 
 
 @pytest.mark.parametrize("length", [20_001, 40_000])

@@ -33,10 +33,11 @@ ATC = dedent(
         ;;
     dynamic) suffix=_linux_aarch64 ;;
     esac
+    if [[ " $* " == *" --mode=7 "* ]]; then new=2; fi
     sleep 0.01
     for argument in "$@"; do
         case $argument in
-        --output=*) touch "${argument#*=}${suffix:-}.om" ;;
+        --output=*) touch "${argument#*=}${suffix:-}.om${new:-}" ;;
         esac
     done
     """
@@ -84,6 +85,12 @@ def test_flags(host):
         "--soc_version": "Ascend310P3",
         "--log": "error",
     }
+
+
+@pytest.mark.parametrize(("options", "written"), [([], "om"), (["--mode=7"], "om2")])
+def test_which_file_was_written(host, options, written):
+    done = run(host, "Ascend310P3", *options)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, f"written: ./models/wav2vec2-base-960h.{written}")
 
 
 def test_masked_models_have_two_inputs(host):

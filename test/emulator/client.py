@@ -6,6 +6,7 @@ from __future__ import annotations
 import ctypes
 import importlib
 import os
+import queue
 import subprocess
 import sys
 import textwrap
@@ -124,6 +125,7 @@ def run_program(code: str, **environment: object) -> subprocess.CompletedProcess
 
 # The documented order; the first kind is released first.
 RELEASE_ORDER = (
+    "callback",
     "buffer",
     "dataset",
     "memory",
@@ -212,6 +214,45 @@ class Client:
         """One inference in the first slot."""
         self.slots[0].submit(inputs)
         return self.slots[0].collect()
+
+
+class CallbackClient(Client):
+    """An asynchronous client that takes its results in callbacks, on a thread of its own."""
+
+    def __init__(self, acl: ModuleType, om: Path) -> None:
+        self.launched: queue.SimpleQueue[bool] = queue.SimpleQueue()  # False ends the thread
+        self.failed: list[str] = []  # calls of the thread
+        self.results: list[np.ndarray] = []
+        self.thread, _ = acl.util.start_thread(self._report, acl)
+        super().__init__(acl, om, asynchronous=True)
+
+    def _report(self, acl: ModuleType) -> None:
+        while self.launched.get():
+            while code := acl.rt.process_report(-1):
+                self.failed.append(f"acl.rt.process_report: {code}")
+
+    def _open(self, om: Path, slots: int) -> None:
+        super()._open(om, slots)
+        self.call("rt.subscribe_report", self.thread, self.stream)
+        self.own("callback", "rt.unsubscribe_report", self.thread, self.stream)
+
+    def infer(self, inputs: list[np.ndarray]) -> np.ndarray:
+        slot = self.slots[0]
+        slot.submit(inputs)
+        self.call("rt.launch_callback", self._take, slot, 1, self.stream)
+        self.launched.put(True)
+        self.call("rt.synchronize_stream", self.stream)
+        return self.results[-1]
+
+    def _take(self, slot: Slot) -> None:
+        content = self.acl.util.ptr_to_bytes(slot.host_output, slot.size)
+        self.results.append(np.frombuffer(content, slot.dtype).reshape(slot.shape))
+
+    def close(self) -> list[str]:
+        failed = super().close()
+        self.launched.put(False)
+        self.acl.util.stop_thread(self.thread)
+        return self.failed + failed
 
 
 class Slot:

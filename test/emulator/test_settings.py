@@ -12,14 +12,14 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from .client import CallFailed, Client, assert_clean, report, utterance
+from .client import CallbackClient, CallFailed, Client, assert_clean, expected, report, utterance
 
 # Injected failures
 
 
-def run_once(acl: ModuleType, om: Path, asynchronous: bool) -> np.ndarray:
+def run_once(acl: ModuleType, om: Path, kind: str) -> np.ndarray:
     """A careful program: it makes one inference, releases everything, and raises the first error."""
-    client = Client(acl, om, asynchronous)
+    client = CallbackClient(acl, om) if kind == "callbacks" else Client(acl, om, asynchronous=kind == "async")
     try:
         return client.infer(utterance(20))
     finally:
@@ -28,19 +28,23 @@ def run_once(acl: ModuleType, om: Path, asynchronous: bool) -> np.ndarray:
             raise CallFailed("; ".join(failed))
 
 
-@pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "async"])
-def test_every_call_can_fail(start, models, asynchronous):
-    run_once(start(), models / "one.om", asynchronous)
+@pytest.mark.parametrize("kind", ["sync", "async", "callbacks"])
+def test_every_call_can_fail(start, models, kind):
+    found = run_once(start(), models / "one.om", kind)
+    assert np.array_equal(found, expected(models, "one", utterance(20)))
+    assert_clean()
     total = len(report().failable_calls)
     names = set()
     for number in range(1, total + 1):
         acl = start(FAIL_CALL=number, FAIL_CODE=507899)
         with pytest.raises(CallFailed) as caught:
-            run_once(acl, models / "one.om", asynchronous)
+            run_once(acl, models / "one.om", kind)
         assert report().injected in str(caught.value)
         names.add(report().injected)
         assert_clean()
     assert {"acl.init", "acl.mdl.load_from_file", "acl.rt.free", "acl.finalize"} <= names
+    own = {"acl.rt.subscribe_report", "acl.rt.launch_callback", "acl.rt.process_report", "acl.rt.unsubscribe_report"}
+    assert (own <= names) == (kind == "callbacks")
 
 
 def test_injected_failures_have_the_documented_form(start, models):

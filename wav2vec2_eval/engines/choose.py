@@ -27,7 +27,7 @@ def open_engine(
     sync_infer: bool = True,
     cpu_run: bool = True,
 ) -> Engine:
-    """Open the engine that `model_path` needs, by its suffix: `.om` runs on an NPU, `.onnx` on this host's CPU.
+    """Open the engine that `model_path` needs, by its suffix: `.om` and `.om2` run on an NPU, `.onnx` on this CPU.
 
     CPU only: `engine` (one of CPU_ENGINES), `precision` (one of CPU_PRECISIONS), `num_threads`, `batch_size` utterances
     in one execution, and `in_flight` executions side by side (OpenVINO only). NPU only: `device_id`, `sync_infer` and
@@ -45,7 +45,7 @@ def open_engine(
         if (in_flight or 1) > 1:
             raise SuiteError(f"--in_flight={in_flight}: onnxruntime takes one at a time; use --engine=openvino")
         return OnnxruntimeEngine(model_path, num_threads, precision, batch_size)
-    if model_path.suffix == ".om":
+    if model_path.suffix in (".om", ".om2"):  # atc --mode=7 writes the second
         if batch_size != 1:
             raise SuiteError(f"--batch_size={batch_size}: an .om model takes one utterance at a time; leave it out")
         if engine != "auto" or precision != "f32" or in_flight:
@@ -54,4 +54,4 @@ def open_engine(
                 f"onnx2om.sh and --sync_infer"
             )
         return NpuEngine(model_path, device_id, sync_infer, cpu_run)
-    raise SuiteError(f"{model_path}: expected a model that ends in .onnx or .om; see --model_path")
+    raise SuiteError(f"{model_path}: expected a model that ends in .onnx, .om or .om2; see --model_path")

@@ -16,7 +16,15 @@ from .acl_codes import MEANINGS, REPEATED_INIT
 
 
 class AclError(SuiteError):
-    """A pyACL call failed. The message has the call, the code, its meaning and CANN's own message."""
+    """A pyACL call failed. The message has the call, the code, its meaning and CANN's own message.
+
+    `code` is None if the call gave no handle; `report` is CANN's own message, perhaps empty.
+    """
+
+    def __init__(self, message: str, code: int | None, report: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.report = report
 
 
 class _Release(NamedTuple):
@@ -107,5 +115,6 @@ class Acl:
     def _error(self, function: str, code: int | None) -> AclError:
         said = "gave no handle" if code is None else f"failed with code {code}"
         meaning = f" ({MEANINGS[code]})" if code in MEANINGS else ""
-        report = self._function("acl.get_recent_err_msg")()  # reading the text clears it, so it is read here only
-        return AclError(f"{function} {said}{meaning}{f': {report}' if report else ''}; see docs/ascend.md")
+        report = self._function("acl.get_recent_err_msg")() or ""  # reading the text clears it: read here only
+        message = f"{function} {said}{meaning}{f': {report}' if report else ''}; see docs/ascend.md"
+        return AclError(message, code, report)

@@ -12,20 +12,40 @@ The outputs' shapes in it: https://www.hiascend.com/document/detail/en/canncomme
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
 from ...errors import SuiteError
 from ...files.tensors import format_shape
 from ..base import Arrays, Port, check_model
-from .acl_codes import ACL_DTYPE
-from .acl_runtime import Acl
+from .acl_codes import ACL_DTYPE, WRONG_SOC
+from .acl_runtime import Acl, AclError
 
 # The input that ATC adds to a model with gears. The library fills it when a gear is set.
 SELECTOR = "ascend_mbatch_shape_data"
 SELECTOR_ELEMENT_BYTES = {3: 4, 9: 8}  # by aclDataType: int32 as documented; the library's code knows int64, too
 
 Shape = tuple[int, ...]  # of one tensor
+
+
+def tells_of_another_chip(error: AclError) -> bool:
+    """Whether a model was not loaded because it was compiled for another chip.
+
+    The code alone does not say so: CANN folds it into its general failure. Its text names the SoC version.
+    """
+    return error.code == WRONG_SOC or re.search(r"soc[ _]?version", error.report, re.IGNORECASE) is not None
+
+
+def other_chip_message(error: AclError, path: Path, host_soc: str | None) -> str:
+    """What a user does about it; `host_soc` is the chip of this host, None if it is not known."""
+    found = re.search(r"model soc[ _]?version\W*(Ascend\w+)", error.report, re.IGNORECASE)
+    compiled_for = found[1] if found else "another chip"
+    soc = host_soc or "Ascend…"
+    return (
+        f"{path}: compiled for {compiled_for}, but this host has {host_soc or 'another chip'}; compile it for this "
+        f"host, with the options of the first time: bash onnx2om.sh {soc} {path.stem} ({error})"
+    )
 
 
 class OmModel:
@@ -38,7 +58,12 @@ class OmModel:
         self._acl = acl
         # The description is created before the model is loaded, because it is destroyed after the model is unloaded.
         self._desc = acl.own("acl.mdl.create_desc", release="acl.mdl.destroy_desc")
-        self.handle = acl.own("acl.mdl.load_from_file", str(path), release="acl.mdl.unload")
+        try:
+            self.handle = acl.own("acl.mdl.load_from_file", str(path), release="acl.mdl.unload")
+        except AclError as error:
+            if tells_of_another_chip(error):
+                raise SuiteError(other_chip_message(error, path, acl.get("acl.get_soc_name"))) from None
+            raise
         acl.call("acl.mdl.get_desc", self._desc, self.handle)
 
         count = self._get("acl.mdl.get_num_inputs")
