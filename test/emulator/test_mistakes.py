@@ -283,6 +283,12 @@ def calls_after_finalize(acl, client, slot):
     acl.rt.malloc(64, 0)
 
 
+@bad_order("a release after acl.finalize")
+def releases_after_finalize(acl, client, slot):
+    acl.finalize()
+    acl.rt.destroy_stream(client.stream)
+
+
 @mistake("touched the list")
 def touches_a_failed_list(acl, client, slot):
     gears, code = acl.mdl.get_input_dynamic_dims(client.desc, -1, 1)
@@ -333,7 +339,7 @@ def destroys_a_dataset_in_flight(acl, client, slot, other):
     acl.mdl.destroy_dataset(slot.out_set)
 
 
-@asynchronous_mistake("still in flight")
+@asynchronous_bad_order("still in flight")
 def destroys_a_stream_in_flight(acl, client, slot, other):
     slot.submit(utterance(20))
     acl.rt.destroy_stream(client.stream)
@@ -440,6 +446,52 @@ def test_bad_order_of_an_asynchronous_client(start, models, act, text, strict):
         act(acl, client, *client.slots)
     assert text in report().advice[-1]["text"]
     assert report().violations == []
+
+
+def test_wrappers_of_single_resources_may_release_in_any_order(tmp_path, models):
+    """Each object releases its own resource in __del__: the outer one first, at the very end of the process."""
+    code = f"""
+        import acl
+
+        class Buffer:
+            def __init__(self, size):
+                self.pointer, _ = acl.rt.malloc(size, 0)
+                self.handle = acl.create_data_buffer(self.pointer, size)
+
+            def __del__(self):
+                acl.destroy_data_buffer(self.handle)
+                acl.rt.free(self.pointer)
+
+        class Dataset:
+            def __init__(self, sizes):
+                self.handle = acl.mdl.create_dataset()
+                self.buffers = [Buffer(size) for size in sizes]
+                for buffer in self.buffers:
+                    acl.mdl.add_dataset_buffer(self.handle, buffer.handle)
+
+            def __del__(self):
+                acl.mdl.destroy_dataset(self.handle)
+
+        class Model:
+            def __init__(self):
+                acl.init()
+                acl.rt.set_device(0)
+                self.number, _ = acl.mdl.load_from_file({str(models / "fixed.om")!r})
+                self.inputs, self.outputs = Dataset([120]), Dataset([168])
+                acl.rt.memset(self.inputs.buffers[0].pointer, 120, 0, 120)
+                print(acl.mdl.execute(self.number, self.inputs.handle, self.outputs.handle))
+
+            def __del__(self):
+                acl.mdl.unload(self.number)
+
+        model = Model()
+    """
+    done = run_program(code, STRICT=0, REPORT=tmp_path / "report.json")
+    assert (done.returncode, done.stdout) == (0, "0\n")
+    found = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert found["violations"] == []
+    assert {entry["call"] for entry in found["advice"]} == {"acl.mdl.unload", "acl.mdl.destroy_dataset"}
+    assert [leak.partition(":")[0] for leak in found["leaks"]] == ["device 0", "acl.finalize was not called"]
 
 
 def test_advice_is_given_once(start, models):
