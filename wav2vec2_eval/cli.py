@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, NoReturn, TextIO, TypeVar
 from . import MODEL_ID
 from .errors import UNPRINTABLE, SuiteError
 from .machine.cpu import default_threads
+from .machine.needs import lacking
 from .machine.signals import Terminated, end_signals, raise_signals
 from .sources.splits import SPLITS
 
@@ -220,10 +221,8 @@ def run(main: Callable[[Sequence[str] | None], int], hint: str = "") -> NoReturn
         status = _run_to_end(main)
     except SuiteError as error:
         status = _fail(script, str(error))
-    except ModuleNotFoundError as error:
-        status = _fail(script, f"the Python package {error.name!r} is missing; pip install -r requirements.txt")
     except ImportError as error:
-        status = _fail(script, f"a Python package cannot be loaded ({error}); install requirements.txt again")
+        status = _fail(script, lacking(error, script))
     except BrokenPipeError:  # the reader of our output has closed it, as `head` does
         status = 128 + signal.SIGPIPE
     except MemoryError:
