@@ -128,7 +128,7 @@ def test_nothing_else_of_the_package_is_read_before_the_check(tmp_path):
         ((3, 9, 2), "pyacl_infer.py", "numpy", "pip install -r requirements-npu.txt"),
         ((3, 9, 2), "pyacl_infer.py", "tqdm", "pip install -r requirements-npu.txt"),
         ((3, 9, 2), "pyacl_infer.py", "tqdm.auto", "pip install -r requirements-npu.txt"),
-        ((3, 10, 1), "pyacl_infer.py", "onnx", "it needs Python 3.11 or newer, found 3.10.1"),
+        ((3, 10, 1), "pyacl_infer.py", "onnx", "requirements.txt has it, for Python 3.11 or newer; found 3.10.1"),
         ((3, 11, 0), "pyacl_infer.py", "onnx", "pip install -r requirements.txt"),
         (
             (3, 13, 0),

@@ -55,6 +55,21 @@ class ArgumentParser(argparse.ArgumentParser):
         self.exit(EXIT_USER_ERROR)
 
 
+class Instead(argparse.Action):
+    """A switch that replaces other options: with it, the options in `replaced` are not required."""
+
+    def __init__(
+        self, option_strings: Sequence[str], dest: str, replaced: Sequence[argparse.Action], help: str
+    ) -> None:
+        super().__init__(option_strings, dest, nargs=0, default=False, help=help)
+        self._replaced = replaced
+
+    def __call__(self, _parser: object, namespace: argparse.Namespace, *_: object) -> None:
+        setattr(namespace, self.dest, True)
+        for option in self._replaced:  # argparse looks for required options last
+            option.required = False
+
+
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
     """Shows a script's docstring as written, and every default that is a value."""
 

@@ -20,7 +20,7 @@ def too_old(program: str) -> str:
     if sys.version_info >= oldest:
         return ""
     only = "" if program in ON_OLD_PYTHON else "of the scripts, pyacl_infer.py alone runs from 3.9 on, for .om models; "
-    return f"expected Python {_shown(oldest)} or newer, found {_shown(sys.version_info[:3])}; {only}see docs/ascend.md"
+    return f"expected Python {_dotted(oldest)} or newer, found {_found()}; {only}see docs/ascend.md"
 
 
 def lacking(error: ImportError, program: str) -> str:
@@ -30,13 +30,18 @@ def lacking(error: ImportError, program: str) -> str:
     if not isinstance(error, ModuleNotFoundError):
         return f"a Python package cannot be loaded ({error}); install {requirements} again"
     package = str(error.name).partition(".")[0]
-    missing = f"the Python package {package!r} is missing"
     if not recent and package not in NPU_PACKAGES:
-        return f"{missing}; it needs Python {_shown(RECENT)} or newer, found {_shown(sys.version_info[:3])}"
-    if recent and package in NPU_PACKAGES and program in ON_OLD_PYTHON:
-        return f"{missing}; pip install -r {requirements} (requirements-npu.txt is enough for .om models)"
-    return f"{missing}; pip install -r {requirements}"
+        remedy = f"requirements.txt has it, for Python {_dotted(RECENT)} or newer; found {_found()}"
+    elif recent and package in NPU_PACKAGES and program in ON_OLD_PYTHON:
+        remedy = f"pip install -r {requirements} (requirements-npu.txt is enough for .om models)"
+    else:
+        remedy = f"pip install -r {requirements}"
+    return f"the Python package {package!r} is missing; {remedy}"
 
 
-def _shown(version: tuple[int, ...]) -> str:
+def _found() -> str:
+    return _dotted(sys.version_info[:3])
+
+
+def _dotted(version: tuple[int, ...]) -> str:
     return ".".join(map(str, version))
