@@ -14,8 +14,6 @@ from __future__ import annotations
 import os
 import sys
 
-from . import needs
-
 TYPE_CHECKING = False  # typing may not be imported yet: it would come from the current folder
 if TYPE_CHECKING:
     from types import TracebackType
@@ -36,11 +34,8 @@ def prepare(name: str) -> None:
     """Prepare this process to run the suite's program `name`, or end it if this Python is too old for the program."""
     _leave_out_current_folder()
     _open_closed_streams()
-    too_old = needs.too_old(name)
-    if too_old:
-        _end(name, f"error: {too_old}", 2)
     _end_on_signals(name)
-    _end_on_missing_packages(name)
+    _end_without_needs(name)
 
 
 def _main_program() -> str | None:
@@ -116,8 +111,13 @@ def _end_on_signals(name: str) -> None:
             signal.signal(number, end)
 
 
-def _end_on_missing_packages(name: str) -> None:
-    """End this process in one line if one of its modules imports a package that is not installed or not usable."""
+def _end_without_needs(name: str) -> None:
+    """End this process in one line if its Python is too old, or if a module imports a package that is not usable."""
+    from . import needs  # now, when a signal in its import is answered
+
+    too_old = needs.too_old(name)
+    if too_old:
+        _end(name, f"error: {too_old}", 2)
 
     def end(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
         if isinstance(error, ImportError):
