@@ -9,6 +9,7 @@ what scoring needs, and run.json (the conditions). The engine follows from the m
 
     python pyacl_infer.py --model_path=./models/wav2vec2-base-960h.om \\
         --input_info_file_path=./pre_data/clean/bin_file.info --infer_res_save_path=./om_infer_res_clean
+    python pyacl_infer.py --model_path=./models/wav2vec2-base-960h.om --check_device     # the first try on a host
 """
 
 from __future__ import annotations
@@ -20,11 +21,12 @@ from wav2vec2_eval import cli
 
 import argparse
 import os
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from wav2vec2_eval.engines import trial
 from wav2vec2_eval.engines.choose import open_engine
 from wav2vec2_eval.engines.clock import MeasureTime, timed
 from wav2vec2_eval.engines.model_file import model_digest
@@ -78,7 +80,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         "device's events (with --cpu_run=False it queues one, timed by the host); no effect on a CPU",
     )
     cli.add_workspace_option(parser, default=0)
-    option("--input_info_file_path", required=True, type=cli.path, metavar="FILE", help="manifest from preprocess.py")
+    manifest = option(
+        "--input_info_file_path", required=True, type=cli.path, metavar="FILE", help="manifest from preprocess.py"
+    )
     option(
         "--input_dtypes",
         type=cli.checked(parse_dtypes),
@@ -86,7 +90,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="NAMES",
         help=f"one per model input, with commas between: {' '.join(DTYPE)}",
     )
-    option("--infer_res_save_path", required=True, type=cli.path, metavar="FOLDER", help="where results are written")
+    folder = option(
+        "--infer_res_save_path", required=True, type=cli.path, metavar="FOLDER", help="where results are written"
+    )
     option("--res_save_type", choices=("bin", "npy"), default="bin", help="raw tensors, or NumPy files")
     option("--resume", action="store_true", help="keep the finished results of an interrupted run, infer the rest")
     option("--engine", choices=CPU_ENGINES, default="auto", help="CPU; auto: onnxruntime in f32, else openvino")
@@ -111,7 +117,47 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         help="with an .onnx that has attention_mask",
     )
     cli.add_threads_option(parser)
-    return parser.parse_args(argv)
+    option(
+        "--check_device",
+        action=cli.Instead,
+        replaced=(manifest, folder),
+        help="instead of a run: print what this host, its device and the model are, and infer one silent utterance",
+    )
+    args = parser.parse_args(argv)
+    if args.check_device and (args.input_info_file_path or args.infer_res_save_path):
+        parser.error("--check_device takes neither --input_info_file_path nor --infer_res_save_path")
+    return args
+
+
+def opened(args: argparse.Namespace) -> Engine:
+    """The engine that the model needs, with the options of the command line."""
+    return open_engine(
+        args.model_path,
+        num_threads=args.num_threads,
+        batch_size=args.batch_size,
+        engine=args.engine,
+        precision=args.precision,
+        in_flight=args.in_flight,
+        device_id=args.device_id,
+        sync_infer=args.sync_infer,
+        cpu_run=args.cpu_run,
+    )
+
+
+def check_device(args: argparse.Namespace) -> None:
+    """Print what is known of host, device and model, each fact as soon as it is known; then infer silence."""
+
+    def show(facts: Mapping[str, str]) -> None:
+        for label, text in facts.items():
+            print(f"{label}: {text}", flush=True)  # a driver may end this process at the next step
+
+    show(trial.host_facts(args.model_path))
+    with opened(args) as engine:
+        show(engine.facts())
+        show({"model": str(args.model_path), **trial.model_facts(engine)})
+        result, num_samples = trial.infer_silence(engine)
+        show(trial.result_facts(result))
+    print(f"the device works: {engine.conditions.device} inferred {num_samples} samples of silence")
 
 
 def conditions(args: argparse.Namespace, engine: Engine, inputs: Manifest, digest: str) -> Run:
@@ -186,6 +232,9 @@ def write_times(folder: OutputFolder, inputs: Manifest, references: References |
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
+    if args.check_device:
+        check_device(args)
+        return 0
     path, manifest_path = args.infer_res_save_path, args.input_info_file_path
     if os.path.realpath(manifest_path.parent) == os.path.realpath(path):
         raise SuiteError(f"{path}: holds the manifest, and results would replace it; choose another folder")
@@ -194,17 +243,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with open_manifest(manifest_path) as inputs, output_folder(path, SCRIPT) as folder:
         references = inputs.references()
         check_warm_up(args.warm_up, len(inputs))
-        with open_engine(
-            args.model_path,
-            num_threads=args.num_threads,
-            batch_size=args.batch_size,
-            engine=args.engine,
-            precision=args.precision,
-            in_flight=args.in_flight,
-            device_id=args.device_id,
-            sync_infer=args.sync_infer,
-            cpu_run=args.cpu_run,
-        ) as engine:
+        with opened(args) as engine:
             engine.check_dtypes(args.input_dtypes)
             digest = inputs.check_tensors(args.input_dtypes, engine.check_shapes)
             record = check_agreed(args, engine, inputs)

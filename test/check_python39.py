@@ -76,6 +76,12 @@ def write_inputs(folder: Path) -> None:
     (folder / "bin_file.info").write_text("".join(lines), encoding="utf-8")
 
 
+def environment() -> dict[str, str]:
+    """The environment of a host with the emulator, which computes nothing."""
+    modules = os.pathsep.join(filter(None, (str(EMULATOR), os.environ.get("PYTHONPATH"))))
+    return {**os.environ, "PYTHONPATH": modules, "ACL_EMULATOR_DEVICE_MS": "1", "ACL_EMULATOR_STRICT": "1"}
+
+
 def infer(folder: Path, *options: str) -> None:
     """Run pyacl_infer.py on the emulator, and check its results."""
     results = folder / "results"
@@ -87,15 +93,21 @@ def infer(folder: Path, *options: str) -> None:
         f"--infer_res_save_path={results}",
         *options,
     ]
-    modules = os.pathsep.join(filter(None, (str(EMULATOR), os.environ.get("PYTHONPATH"))))
-    environment = {**os.environ, "PYTHONPATH": modules, "ACL_EMULATOR_DEVICE_MS": "1", "ACL_EMULATOR_STRICT": "1"}
-    subprocess.run(command, cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(command, cwd=folder, env=environment(), check=True, stdout=subprocess.DEVNULL)
     for key, length in enumerate(LENGTHS):
         found = np.fromfile(results / f"{key}.0.bin", np.float32)
         if found.size != frame_count(length) * SYMBOLS or found.any():
             sys.exit(f"{key}.0.bin: expected {frame_count(length)} frames of zeros, found {found.size} numbers")
     if not (results / "infer_time.txt").exists():
         sys.exit("pyacl_infer.py wrote no infer_time.txt")
+
+
+def check_device(folder: Path) -> None:
+    """Run pyacl_infer.py --check_device on the emulator."""
+    command = [sys.executable, str(ROOT / "pyacl_infer.py"), f"--model_path={folder / 'model.om'}", "--check_device"]
+    done = subprocess.run(command, cwd=folder, env=environment(), check=True, stdout=subprocess.PIPE, text=True)
+    if "\nthe device works: " not in done.stdout:
+        sys.exit(f"expected a device that works, found: {done.stdout}")
 
 
 def main() -> int:
@@ -105,6 +117,8 @@ def main() -> int:
         folder = Path(temporary)
         write_model(folder / "model.om")
         write_inputs(folder)
+        check_device(folder)
+        print("pyacl_infer.py --check_device: the device works")
         for options in (("--sync_infer=True",), ("--sync_infer=False",), ("--sync_infer=False", "--cpu_run=False")):
             infer(folder, *options)
             print(f"pyacl_infer.py {' '.join(options)}: {len(LENGTHS)} utterances inferred")

@@ -34,8 +34,17 @@ COMMANDS = {
     },
 }
 OTHER_OPTIONS = {
-    "atc": {"--dynamic_dims", "--mode", "--op_precision_mode", "--precision_mode_v2"},
+    "atc": {
+        "--dynamic_dims",
+        "--framework",
+        "--input_shape",
+        "--mode",
+        "--model",
+        "--op_precision_mode",
+        "--precision_mode_v2",
+    },
     "git, hf, python": {"--local-dir", "--version"},
+    "pip": {"--dest", "--find-links", "--no-index", "--only-binary", "--platform", "--python-version"},
     "ruff": {"--check"},
     "test/bench": {"--count", "--rounds", "--work_dir"},
     "test/demo/make_demo.py": {"--hours", "--resume", "--speaker"},
@@ -176,24 +185,84 @@ def test_commands_parse(document):
 
 
 def commands(text: str) -> list[str]:
-    """The bash commands of a document, line by line, without comments."""
-    lines = "".join(fenced(text, "bash")).splitlines()
+    """The lines of all fenced code blocks of a document, without comments."""
+    lines = "".join(fenced(text, r"\w*")).splitlines()
     return [re.sub(r"(^|\s+)#.*", "", line) for line in lines]
 
 
+def numbers(text: str) -> list[str]:
+    """The numbers in a text, with their dots and commas: `3.7.5`, `559,280`, `E10001`; not those inside names."""
+    return re.findall(r"(?<![A-Za-z0-9_])E?\d+(?:[.,]\d+)*", text)
+
+
+def figures(text: str) -> list[list[str]]:
+    """The numbers of each table row, in order; then those of each section's sentences, sorted, for word order differs.
+
+    Commands and the targets of links are left out.
+    """
+    prose = re.sub(r"^```.*?^```$|\]\([^)]*\)", "", text, flags=re.MULTILINE | re.DOTALL)
+    rows = re.findall(r"^\|.*$", prose, re.MULTILINE)
+    sentences = re.split(r"^#+ ", re.sub(r"^\|.*$", "", prose, flags=re.MULTILINE), flags=re.MULTILINE)
+    return [*map(numbers, rows), *(sorted(numbers(section)) for section in sentences)]
+
+
+def structure(text: str) -> list[str]:
+    """The level of each heading, and the number of cells of each table row, in order."""
+    prose = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    lines = re.findall(r"^(?:#+ |\|).*$", prose, re.MULTILINE)
+    return [line.split()[0] if line.startswith("#") else f"{line.count('|') - 1} cells" for line in lines]
+
+
+@pytest.mark.parametrize("held", [commands, figures, structure])
 @pytest.mark.parametrize(("english", "chinese"), TRANSLATED)
-def test_translations_hold_the_same_commands(english, chinese):
-    assert commands(read(english)) == commands(read(chinese)) != []
+def test_translations_hold_the_same(english, chinese, held):
+    assert held(read(english)) == held(read(chinese)) != []
 
 
-@pytest.mark.parametrize(("english", "chinese"), TRANSLATED)
-def test_translations_hold_the_same_figures(english, chinese):
-    """The numbers of all tables, among them the results and the error codes."""
+PAGE = """# Title
 
-    def figures(text: str) -> list[list[str]]:
-        return [re.findall(r"\d+(?:\.\d+)?", row) for row in re.findall(r"^\|.*$", text, re.MULTILINE)]
+Takes 2 commands, up to 559,280 samples, from Python 3.7.5 on; see [page 4](page.md#4).
 
-    assert figures(read(english)) == figures(read(chinese))
+## Commands
+
+| code | meaning |
+| --- | --- |
+| 100000 | of 2 kinds |
+
+```bash
+python a.py --limit=3    # a comment
+```
+"""
+
+
+@pytest.mark.parametrize(
+    ("held", "old", "new", "same"),
+    [
+        (commands, "a comment", "ein Kommentar", True),
+        (commands, "--limit=3", "--limit=4", False),
+        (commands, "python a.py --limit=3    # a comment\n", "", False),
+        (commands, "bash", "text", True),
+        (figures, "Takes 2 commands, up to 559,280", "559,280, and 2", True),
+        (figures, "page.md#4", "seite.md#5", True),
+        (figures, "page 4", "page 5", False),
+        (figures, "559,280", "559,281", False),
+        (figures, "3.7.5", "3.7", False),
+        (figures, "2 commands", "two commands", False),
+        (figures, "100000", "E100000", False),
+        (figures, "meaning", "meaning2", True),
+        (figures, "of 2 kinds", "of 3 kinds", False),
+        (figures, "## Commands", "\n", False),
+        (structure, "## Commands", "## Befehle", True),
+        (structure, "## Commands", "### Commands", False),
+        (structure, "## Commands", "Commands", False),
+        (structure, "| 100000 | of 2 kinds |\n", "", False),
+        (structure, "| 100000 | of 2 kinds |", "| 100000 |", False),
+        (structure, "a comment", "a comment\n# another", True),
+    ],
+)
+def test_a_translation_that_differs_is_found(held, old, new, same):
+    assert PAGE.count(old) == 1
+    assert (held(PAGE) == held(PAGE.replace(old, new))) == same
 
 
 def test_results_stand_in_one_place():

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, NoReturn, TextIO, TypeVar
 from . import MODEL_ID
 from .errors import UNPRINTABLE, SuiteError
 from .machine.cpu import default_threads
+from .machine.needs import lacking
 from .machine.signals import Terminated, end_signals, raise_signals
 from .sources.splits import SPLITS
 
@@ -52,6 +53,21 @@ class ArgumentParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         _say(f"{self.prog}: error: {message} (see {self.prog} --help)")
         self.exit(EXIT_USER_ERROR)
+
+
+class Instead(argparse.Action):
+    """A switch that replaces other options: with it, the options in `replaced` are not required."""
+
+    def __init__(
+        self, option_strings: Sequence[str], dest: str, replaced: Sequence[argparse.Action], help: str
+    ) -> None:
+        super().__init__(option_strings, dest, nargs=0, default=False, help=help)
+        self._replaced = replaced
+
+    def __call__(self, _parser: object, namespace: argparse.Namespace, *_: object) -> None:
+        setattr(namespace, self.dest, True)
+        for option in self._replaced:  # argparse looks for required options last
+            option.required = False
 
 
 class _HelpFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
@@ -220,10 +236,8 @@ def run(main: Callable[[Sequence[str] | None], int], hint: str = "") -> NoReturn
         status = _run_to_end(main)
     except SuiteError as error:
         status = _fail(script, str(error))
-    except ModuleNotFoundError as error:
-        status = _fail(script, f"the Python package {error.name!r} is missing; pip install -r requirements.txt")
     except ImportError as error:
-        status = _fail(script, f"a Python package cannot be loaded ({error}); install requirements.txt again")
+        status = _fail(script, lacking(error, script))
     except BrokenPipeError:  # the reader of our output has closed it, as `head` does
         status = 128 + signal.SIGPIPE
     except MemoryError:

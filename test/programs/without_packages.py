@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """As sitecustomize.py: the packages named in BLOCKED, with commas between, cannot be imported.
 
-At the end of the script, the files of all its modules are written to the file MODULES, one per line, if that is set.
+Python says that it is of the VERSION, such as 3.8.10, if that is set. At the end of the script, the files of all its
+modules are written to the file MODULES, one per line, if that is set.
 """
 
 from __future__ import annotations
@@ -29,5 +30,7 @@ def list_modules(path: str) -> None:
 
 
 sys.meta_path.insert(0, Finder())
+if "VERSION" in os.environ:
+    sys.version_info = (*map(int, os.environ["VERSION"].split(".")), "final", 0)  # type: ignore[assignment]
 if MODULES:
     atexit.register(list_modules, MODULES)

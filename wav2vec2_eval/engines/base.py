@@ -115,6 +115,10 @@ class Engine(ABC):
             if error is None:  # a failure to release must not hide the failure that came first
                 raise
 
+    def facts(self) -> dict[str, str]:
+        """What is known of the engine and its device, for reports of errors: label -> text."""
+        return {"engine": self.conditions.engine, "device": self.conditions.device}
+
     def check_dtypes(self, dtypes: Sequence[np.dtype]) -> None:
         """Raise SuiteError unless `dtypes` fit the model's inputs.
 

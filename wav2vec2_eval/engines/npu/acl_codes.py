@@ -11,6 +11,7 @@ from __future__ import annotations
 MALLOC_HUGE_FIRST = 0
 HOST_TO_DEVICE = 1
 DEVICE_TO_HOST = 2
+MEMORY = {"HBM": 1, "DDR": 0}  # aclrtMemAttr
 
 # aclDataType -> name in DTYPE.
 ACL_DTYPE = {

@@ -62,6 +62,17 @@ class Acl:
             raise self._error(function, code)
         return value
 
+    def ask(self, function: str, *arguments: Any) -> tuple[Any, ...] | None:
+        """Call a function that some versions of CANN lack, for its values; None if it is missing or fails."""
+        module, _, name = function.rpartition(".")
+        if not hasattr(self._modules[module], name):
+            return None
+        *values, code = self._function(function)(*arguments)
+        if code:
+            self.get("acl.get_recent_err_msg")  # or the next error would show its text
+            return None
+        return tuple(values)
+
     def own(self, create: str, *arguments: Any, release: str) -> int:
         """Create a resource that `release_all` will release by `release(resource)`; returns its handle or address.
 

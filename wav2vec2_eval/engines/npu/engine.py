@@ -10,7 +10,6 @@ One model in one context, one execution per dataset: https://www.hiascend.com/do
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections import deque
 from collections.abc import Generator, Iterable
@@ -23,6 +22,7 @@ from ..base import Arrays, Conditions, Engine, Result
 from ..clock import MeasureTime
 from .acl_codes import DEVICE_TO_HOST, HOST_TO_DEVICE
 from .acl_runtime import Acl, AclError
+from .facts import cann_home, device_facts
 from .om_model import OmModel, Shape
 from .slots import Events, Slot, make_events, make_slot, view
 
@@ -81,9 +81,8 @@ class NpuEngine(Engine):
         if not self._sync:
             acl.before_release("acl.rt.synchronize_stream", self._stream)
         self.inputs, self.gears = self._model.inputs, self._model.gears
-        home = os.environ.get("ASCEND_TOOLKIT_HOME")  # its real path names the version
         self.conditions = Conditions(
-            engine=f"pyACL, CANN at {os.path.realpath(home) if home else 'an unknown place'}",
+            engine=f"pyACL, CANN at {cann_home() or 'an unknown place'}",
             device=f"{acl.get('acl.get_soc_name') or 'unknown NPU'}, device {device_id}",
             precision="as compiled by ATC",
             gears=len(self.gears) if self.gears else None,
@@ -96,6 +95,9 @@ class NpuEngine(Engine):
         because the host cannot tell the two apart.
         """
         return self._stream_sync(utterances) if self._sync else self._stream_async(utterances)
+
+    def facts(self) -> dict[str, str]:
+        return device_facts(self._acl)
 
     def close(self) -> None:
         failures = self._acl.release_all()
