@@ -274,10 +274,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     for each in conditions("torch", "transformers", "onnxruntime"):
         show(each)
-    show(
-        f"{args.model_name_or_path} on {args.which_dataset} from {args.dataset_path or 'the hub'}: {len(dataset)} "
-        f"utterances, padded to gears; base-size model of random weights: noise in {args.count} of {len(GEARS)} gears"
-    )
+    source = args.dataset_path or "the hub"
+    show(f"{args.model_name_or_path}; {args.which_dataset} from {source}: {len(dataset)} utterances")
+    show(f"base-size model with random weights: noise in {args.count} of the {len(GEARS)} gears")
     show("errors are relative to the largest logit of an utterance\n")
     summary = list(bench_gears(make_model(work / "model"), args.count, work, show))
     show("")
