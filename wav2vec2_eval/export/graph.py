@@ -63,6 +63,11 @@ class _Logits(torch.nn.Module):
         return logits
 
 
+def exported_module(model: Wav2Vec2ForCTC, attention_mask: bool) -> torch.nn.Module:
+    """What `write_graph` traces: (B, T) waveforms, and (B, T) masks with `attention_mask` -> (B, F, V) logits."""
+    return MaskedWav2Vec2(model) if attention_mask else _Logits(model)
+
+
 def input_names(attention_mask: bool) -> list[str]:
     """The inputs of an exported model, in order."""
     return [INPUT, ATTENTION_MASK] if attention_mask else [INPUT]
@@ -75,7 +80,7 @@ def write_graph(
 
     A model above 2 GB gets its weights in one more file, in the same folder, which is to have no other files.
     """
-    trace(MaskedWav2Vec2(model) if attention_mask else _Logits(model), input_names(attention_mask), path)
+    trace(exported_module(model, attention_mask), input_names(attention_mask), path)
     graph = onnx.load(path, load_external_data=False)
     remove_no_ops(graph)
     onnx.helper.set_model_props(graph, dict(metadata))
