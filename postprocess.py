@@ -174,6 +174,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not path.is_dir():
         raise SuiteError(f"{path}: no such folder; expected the results of pyacl_infer.py, run that first")
     files = ais_bench.find(path)
+    if files is not None and (args.input_info_file_path, args.which_dataset) == (None, None):
+        raise SuiteError(f"{path}: results of ais_bench have no references; give --input_info_file_path of their data")
     scored = path if files is None else None  # beside results of ais_bench, which no script owns, there are only scores
     with scores_folder(args.res_save_path, SCRIPT, scored=scored) as folder, ExitStack() as locks:
         if not folder.path.samefile(path):  # otherwise the scores' lock is that of the results, too

@@ -371,8 +371,8 @@ def test_a_copy_of_a_data_folder_has_its_own_tensors(tmp_path, layout, data, is_
     [
         (lambda path: path.write_bytes(path.read_bytes()[:-4] + b"\0\0\1\1"), "damaged or replaced"),
         (lambda path: path.write_bytes(path.read_bytes()[:-1]), "3 bytes, expected 4"),
-        (lambda path: np.save(path, np.float64([[1]])), r"expected float32 \(1,1\), found float64"),
-        (lambda path: np.save(path, np.float32([[1, 2]])), r"expected float32 \(1,1\), found float32 \(1,2\)"),
+        (lambda path: np.save(path, np.ones((1, 1))), r"expected float32 \(1,1\), found float64"),
+        (lambda path: np.save(path, np.ones((1, 2), np.float32)), r"expected float32 \(1,1\), found float32 \(1,2\)"),
         (lambda path: path.write_text("mine"), r"expected a whole \.npy tensor"),
         (lambda path: path.unlink(), "no such file"),
     ],
@@ -393,7 +393,7 @@ def test_npy_tensors_are_checked_and_verified(tmp_path, name, damage, message):
 
 
 def test_npy_tensors_of_the_user_are_read_from_any_folder(tmp_path):
-    np.save(tmp_path / "a.npy", np.float32([[1, 2]]))
+    np.save(tmp_path / "a.npy", np.array([[1, 2]], np.float32))
     (tmp_path / "bin_file.info").write_text(f"k {tmp_path}/a.npy (1,2)\n")
     inputs = Manifest(tmp_path / "bin_file.info")
     inputs.check_tensors([FLOAT])
