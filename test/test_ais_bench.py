@@ -19,7 +19,7 @@ from wav2vec2_eval import report
 from wav2vec2_eval.errors import SuiteError
 from wav2vec2_eval.files import ais_bench
 from wav2vec2_eval.files.names import LIST_NAME, LOCK_NAME
-from wav2vec2_eval.files.run import read_run
+from wav2vec2_eval.files.run import Run, read_run
 from wav2vec2_eval.speech.latency import parse_figures
 
 from conftest import DEMO, SPEECH, run_ok, script_main
@@ -138,6 +138,15 @@ def test_without_times_the_scores_are_written(user, chain, capsys):
     assert scores("scores") == scores(chain / "om_infer_res_clean")
     assert capsys.readouterr().out.endswith("no times: out/b_summary.json: no such file\n")
     assert not Path("scores/infer_time.txt").exists()
+
+
+def test_times_do_not_stay_beside_scores_of_other_results(user, chain):
+    user({"out": KEYS})
+    score()
+    assert Path("scores/infer_time.txt").exists()
+    score(NO_MANIFEST, f"--bin_file_path={chain / 'om_infer_res_clean'}")
+    assert not Path("scores/infer_time.txt").exists()
+    assert read_run(Path("scores")) == Run("postprocess.py", format=2, transcriptions=SCORES[0])
 
 
 def test_the_report_tells_who_measured(user, chain, capsys):

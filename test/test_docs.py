@@ -34,6 +34,10 @@ COMMANDS = {
     },
 }
 OTHER_OPTIONS = {
+    "ais_bench": {
+        *("--auto_set_dymdims_mode", "--divide-input", "--dymDims", "--input", "--loop", "--model", "--outfmt"),
+        *("--output_dirname", "--pipeline"),
+    },
     "atc": {"--dynamic_dims", "--mode", "--op_precision_mode", "--precision_mode_v2"},
     "git, hf, python": {"--local-dir", "--version"},
     "ruff": {"--check"},

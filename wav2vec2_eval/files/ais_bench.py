@@ -45,8 +45,9 @@ def commands(data: str, lengths: Collection[int], attention_mask: bool) -> str:
     inputs = INPUT_FOLDERS if attention_mask else INPUT_FOLDERS[:1]
     model = Path(model_name(MODEL_NAME, attention_mask=attention_mask)).with_suffix(".om")
     if len(lengths) > 1:
-        shapes = ["--auto_set_dymdims_mode", "1"]
+        shapes, note = ["--auto_set_dymdims_mode", "1"], ""
     else:
+        note = ", without --dymDims if the .om was compiled for this length alone"
         shapes = ["--dymDims", ";".join(f"{name}:1,{length}" for name in inputs for length in lengths)]
     name = Path(folder).resolve().name or "data"
     run = ["python3", "-m", "ais_bench", "--model", f"./models/{model}"]
@@ -55,7 +56,7 @@ def commands(data: str, lengths: Collection[int], attention_mask: bool) -> str:
     results = f"./ais_bench_res/{name}"
     score = ["python", "postprocess.py", f"--bin_file_path={results}"]
     score += [f"--input_info_file_path={folder}/{MANIFEST_NAME}", f"--res_save_path={results}/transcriptions.txt"]
-    return f"to run ais_bench:\n    {shlex.join(run)}\nto score its results:\n    {shlex.join(score)}\n"
+    return f"to run ais_bench{note}:\n    {shlex.join(run)}\nto score its results:\n    {shlex.join(score)}\n"
 
 
 def find(folder: Path) -> Files | None:
@@ -84,7 +85,7 @@ def find(folder: Path) -> Files | None:
             if match["output"] == "0" and (other := found.setdefault(match["key"], path)) != path:
                 raise SuiteError(
                     f"{folder}: expected one result of utterance {match['key']}, found {other.relative_to(folder)} and "
-                    f"{path.relative_to(folder)}; remove the wrong one (several devices need --divide-input 1)"
+                    f"{path.relative_to(folder)}; remove the wrong one (several devices need --divide-input)"
                 )
     if not found and text is not None:
         raise SuiteError(f"{text}: expected logits as .bin or .npy; run ais_bench again with --outfmt BIN or NPY")
