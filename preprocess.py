@@ -5,7 +5,8 @@
 Every utterance is decoded, normalised as the model's feature extractor says, zero-padded to the smallest gear that
 holds it, and written as <k>.bin (float32, shape (1, T)), k = 0, 1, 2 … in data set order. The same folder gets
 padding_lens.txt (the gears in use), utterances.tsv (ids, true lengths, references) and, last, the manifest
-bin_file.info. While the manifest is missing, the folder is not complete.
+bin_file.info. While the manifest is missing, the folder is not complete. --layout=ais_bench writes input/<k>.npy
+instead, for Huawei's benchmark tool, and prints the commands that run and score it.
 
     python preprocess.py --pre_data_save_path=./pre_data/clean --which_dataset=clean
 """
@@ -23,6 +24,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from wav2vec2_eval.files.names import LAYOUTS
 from wav2vec2_eval.machine.cpu import default_threads
 from wav2vec2_eval.machine.workers import WorkerKilled, run_in_processes
 
@@ -43,6 +45,7 @@ class Job(NamedTuple):
     gears: tuple[int, ...] | None
     attention_mask: bool
     folder: Path
+    layout: str
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -65,13 +68,27 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         help="also write <k>.mask.bin, 1 at real samples and 0 at the padding: the second input of a masked model",
     )
     parser.add_argument(
+        "--layout",
+        choices=LAYOUTS,
+        default=LAYOUTS[0],
+        help="suite: <k>.bin and <k>.mask.bin; ais_bench: input/<k>.npy and attention_mask/<k>.npy, which that tool "
+        "and pyacl_infer.py read",
+    )
+    parser.add_argument(
         "--num_workers",
         metavar="N",
         type=cli.integer(1, cli.MOST_AT_ONCE),
         default=default_threads(),
         help="processes",
     )
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.layout == "ais_bench" and args.gears is None:
+        parser.error(
+            "--layout=ais_bench: ais_bench runs an .om, which takes no other lengths than its gears; give --gears"
+        )
+    if args.layout == "ais_bench" and "," in args.pre_data_save_path:
+        parser.error("--pre_data_save_path: ais_bench takes a comma for the end of a path; choose a path without one")
+    return args
 
 
 def preprocess_utterance(job: Job, index: int) -> Preprocessed:
@@ -84,7 +101,7 @@ def preprocess_utterance(job: Job, index: int) -> Preprocessed:
     arrays = [samples]
     if job.attention_mask:
         arrays.append(attention_mask(num_samples, samples.shape[1]))
-    return data_folder.write_tensors(job.folder, index, num_samples, arrays)
+    return data_folder.write_tensors(job.folder, index, num_samples, arrays, job.layout)
 
 
 def preprocess_all(job: Job, num_workers: int) -> Generator[tuple[Utterance, Preprocessed], None, None]:
@@ -117,7 +134,7 @@ def print_summary(totals: Totals, padded: bool, manifest_path: Path) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
-    from wav2vec2_eval.files import data_folder
+    from wav2vec2_eval.files import ais_bench, data_folder
     from wav2vec2_eval.files.folder import output_folder
     from wav2vec2_eval.files.model_record import ModelRecord
     from wav2vec2_eval.files.names import MANIFEST_NAME
@@ -139,11 +156,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             attention_mask=args.attention_mask,
         )
         with folder.staging() as staged:
-            job = Job(dataset, record.extractor, args.gears, args.attention_mask, staged.path)
+            job = Job(dataset, record.extractor, args.gears, args.attention_mask, staged.path, args.layout)
             with closing(preprocess_all(job, args.num_workers)) as utterances:
                 totals = data_folder.stage(staged, args.pre_data_save_path, utterances, run, record)
             data_folder.publish(folder, staged, SCRIPT)
     print_summary(totals, args.gears is not None, path / MANIFEST_NAME)
+    if args.layout == "ais_bench":
+        print(ais_bench.commands(args.pre_data_save_path, totals.gears, args.attention_mask), end="")
     return 0
 
 

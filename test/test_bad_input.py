@@ -244,6 +244,24 @@ PREPROCESS_CASES = [
         "399 samples are too short",
     ),
     Case("bad gears", unchanged, (*PREPROCESS, *CLEAN, "--gears=1e4"), "--gears: expected"),
+    Case(
+        "data for ais_bench without gears",
+        unchanged,
+        (*PREPROCESS, *CLEAN, "--layout=ais_bench", "--gears=none"),
+        "--layout=ais_bench: ais_bench runs an .om, which takes no other lengths than its gears; give --gears",
+    ),
+    Case(
+        "data for ais_bench below a comma",
+        unchanged,
+        (*PREPROCESS, *CLEAN, "--layout=ais_bench", "--pre_data_save_path=./a,b"),
+        "ais_bench takes a comma for the end of a path; choose a path without one",
+    ),
+    Case(
+        "a foreign folder with the name of a model input",
+        create("pre_data/clean/input/0.npy"),
+        (*PREPROCESS, *CLEAN, "--layout=ais_bench"),
+        "did not write (input)",
+    ),
     Case("gears beyond all audio", unchanged, (*PREPROCESS, *CLEAN, "--gears=99999999999999"), "400 to 57600000"),
     Case(
         "an extractor without a padding value",
@@ -464,6 +482,24 @@ POSTPROCESS_CASES = [
         old(RESULTS, create("om_infer_res_clean/results.tsv", "0\t1.0\t1.0\t-\n")),
         SCORE_ELSEWHERE,
         "results.tsv, line 1: malformed",
+    ),
+    Case(
+        "a manifest for results that carry one",
+        unchanged,
+        (*POSTPROCESS, "--input_info_file_path=./pre_data/clean"),
+        "its results carry their manifest; leave --input_info_file_path out",
+    ),
+    Case(
+        "results of two tools",
+        create("om_infer_res_clean/1_0.bin"),
+        POSTPROCESS,
+        "holds results of ais_bench (1_0.bin) and of pyacl_infer.py (0.0.bin)",
+    ),
+    Case(
+        "results of ais_bench alone",
+        create("ais/run/1_0.bin"),
+        (*POSTPROCESS[:1], "--bin_file_path=./ais", "--res_save_path=./ais/t.txt"),
+        "results of ais_bench have no references; give --input_info_file_path",
     ),
     Case("results missing", remove("om_infer_res_clean/1.0.bin"), POSTPROCESS, "1.0.bin: no such file"),
     Case(

@@ -33,11 +33,11 @@ def run_of(attention_mask=False, which="clean"):
     return Run("a.py", which_dataset=which, attention_mask=attention_mask)
 
 
-def preprocess(folder, lengths, attention_mask=False, which="clean"):
+def preprocess(folder, lengths, attention_mask=False, which="clean", layout="suite"):
     """Publish one utterance for each padded length, as preprocess.py does."""
     with output_folder(folder, "a.py") as out, out.staging() as staged:
         items = [
-            data_folder.write_tensors(staged.path, index, length - 1, arrays(length, attention_mask))
+            data_folder.write_tensors(staged.path, index, length - 1, arrays(length, attention_mask), layout)
             for index, length in enumerate(lengths)
         ]
         utterances = [Utterance(str(index), f"id{index}", item.num_samples, "A") for index, item in enumerate(items)]
@@ -56,8 +56,8 @@ def names(folder):
 def test_write_tensors_writes_the_inputs_and_their_checksums(tmp_path, attention_mask):
     inputs = arrays(5, attention_mask)
     item = data_folder.write_tensors(tmp_path, 7, 3, inputs)
-    assert item == Preprocessed(3, 5, tuple(content_of(array.tobytes()) for array in inputs))
     expected = ["7.bin", "7.mask.bin"][: len(inputs)]
+    assert item == Preprocessed(3, 5, {name: content_of(array.tobytes()) for name, array in zip(expected, inputs)})
     assert names(tmp_path) == set(expected)
     assert [(tmp_path / name).read_bytes() for name in expected] == [array.tobytes() for array in inputs]
 
@@ -82,6 +82,35 @@ def test_publish_describes_the_tensors(tmp_path, attention_mask):
     assert read_record(source) == RECORD
     expected = run_of(attention_mask)
     assert vars(source.run) == {**vars(expected), "format": 2, "utterances": 3, "checksum": source.run.checksum}
+
+
+@pytest.mark.parametrize("attention_mask", [False, True])
+def test_a_layout_with_a_folder_for_each_input(tmp_path, attention_mask):
+    preprocess(tmp_path, [20, 10], attention_mask, layout="ais_bench")
+    folders = ["input", "attention_mask"][: 1 + attention_mask]
+    assert names(tmp_path) == WRITTEN | set(folders)
+    lines = [
+        f"{key} {tmp_path}/{each}/{key}.npy (1,{length})\n" for key, length in ((0, 20), (1, 10)) for each in folders
+    ]
+    assert (tmp_path / "bin_file.info").read_text() == "".join(lines)
+    for key, length in ((0, 20), (1, 10)):
+        for each, array in zip(folders, arrays(length, attention_mask)):
+            found = np.load(tmp_path / each / f"{key}.npy")
+            assert (found.dtype, found.shape, found.tobytes()) == (np.float32, (1, length), array.tobytes())
+    source = Source(tmp_path)
+    assert {name for name in source.list if "/" in name} == {f"{each}/{key}.npy" for each in folders for key in "01"}
+    assert all(source.read(name) == (tmp_path / name).read_bytes() for name in source.list)
+
+
+def test_the_layout_may_change(tmp_path):
+    for layout, attention_mask, expected in (
+        ("suite", True, {"0.bin", "0.mask.bin"}),
+        ("ais_bench", True, {"input", "attention_mask"}),
+        ("ais_bench", False, {"input"}),
+        ("suite", False, {"0.bin"}),
+    ):
+        preprocess(tmp_path, [10], attention_mask, layout=layout)
+        assert names(tmp_path) == WRITTEN | expected
 
 
 def test_the_checksum_of_a_run_depends_on_content_and_order(tmp_path):
@@ -115,8 +144,9 @@ def test_publish_refuses_files_that_appeared_meanwhile(tmp_path, name):
     assert (tmp_path / "0.bin").stat().st_size == 40
 
 
+@pytest.mark.parametrize("layout", ["suite", "ais_bench"])
 @pytest.mark.parametrize("failing", range(12))
-def test_a_folder_whose_publication_failed_has_no_manifest(tmp_path, monkeypatch, failing):
+def test_a_folder_whose_publication_failed_has_no_manifest(tmp_path, monkeypatch, failing, layout):
     preprocess(tmp_path, [10])
     moved = []
     rename = type(tmp_path).rename
@@ -129,7 +159,7 @@ def test_a_folder_whose_publication_failed_has_no_manifest(tmp_path, monkeypatch
 
     with monkeypatch.context() as patch, pytest.raises(OSError, match="disk"):
         patch.setattr(type(tmp_path), "rename", fail)
-        preprocess(tmp_path, [20] * 12)
+        preprocess(tmp_path, [20] * 12, layout=layout)
     assert "bin_file.info" not in names(tmp_path)
     preprocess(tmp_path, [30])
     assert names(tmp_path) == WRITTEN | {"0.bin"}

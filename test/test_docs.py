@@ -34,14 +34,13 @@ COMMANDS = {
     },
 }
 OTHER_OPTIONS = {
+    "ais_bench": {
+        *("--auto_set_dymdims_mode", "--divide-input", "--dymDims", "--input", "--loop", "--model", "--outfmt"),
+        *("--output_dirname", "--pipeline"),
+    },
     "atc": {
-        "--dynamic_dims",
-        "--framework",
-        "--input_shape",
-        "--mode",
-        "--model",
-        "--op_precision_mode",
-        "--precision_mode_v2",
+        *("--dynamic_dims", "--framework", "--input_shape", "--mode", "--model"),
+        *("--op_precision_mode", "--precision_mode_v2"),
     },
     "git, hf, python": {"--local-dir", "--version"},
     "pip": {"--dest", "--find-links", "--no-index", "--only-binary", "--platform", "--python-version"},

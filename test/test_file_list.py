@@ -36,6 +36,7 @@ def folder(tmp_path):
         ("a.bin\t3\t352441c2\na.bin\t-\t-\n", {"a.bin": None}),
         ("a.bin\t3\t352441c2\nb.bin\t3\t35", {"a.bin": CONTENT}),
         ("ä ö.txt\t0\t00000000\n", {"ä ö.txt": Content(0, 0)}),
+        ("input/a.npy\t0\t00000000\n", {"input/a.npy": Content(0, 0)}),
     ],
 )
 def test_the_last_whole_line_of_a_name_counts(tmp_path, lines, expected):
@@ -66,7 +67,10 @@ def test_the_last_whole_line_of_a_name_counts(tmp_path, lines, expected):
                 "a\t-\t00000000",
             )
         ),
-        *(f"{HEAD}{name}\t1\t00000000\n" for name in ("../a", "/a", "a/b", ".", "..", "", "a\0", "a\u2028b")),
+        *(
+            f"{HEAD}{name}\t1\t00000000\n"
+            for name in ("../a", "/a", "a/b", ".", "..", "", "a\0", "a\u2028b", "input/..", "input/a/b")
+        ),
         f"{HEAD}a\t{'9' * 5_000}\t00000000\n",
         f"{HEAD}a\t\u0663\t00000000\n",
         f"{HEAD}a\t3\t+0_1_2_3\n",

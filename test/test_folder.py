@@ -25,6 +25,7 @@ def write(folder, *files, script="a.py"):
     with output_folder(folder, script) as out, out.staging() as staged:
         staged.write_text(RUN_NAME, format_run(Run(script)))
         for name in (*files, "m"):
+            (staged.path / name).parent.mkdir(exist_ok=True)
             staged.write_text(name, name)
         out.publish(staged, marker="m")
 
@@ -47,6 +48,59 @@ def test_publishing_replaces_what_was_published(folder):
     write(folder, "2", "3")
     assert names(folder) == OURS | {"2", "3", "m"}
     assert set(read_list(folder)) == {"2", "3", "m", RUN_NAME}
+
+
+FOREIGN = {
+    "a file in the sub-folder": lambda folder: (folder / "input/mine.npy").write_text("mine"),
+    "a folder in the sub-folder": lambda folder: (folder / "input/mine").mkdir(),
+    "a link in the sub-folder": lambda folder: (folder / "input/9").symlink_to("../../thesis.txt"),
+    "a link for a file": lambda folder: replaced(folder / "input/1").symlink_to("../../thesis.txt"),
+    "a folder for a file": lambda folder: replaced(folder / "input/1").mkdir(),
+    "a link for the sub-folder": lambda folder: replaced(folder / "input").symlink_to(folder.parent / "mine"),
+    "a file for the sub-folder": lambda folder: replaced(folder / "input").write_text("mine"),
+    "a folder of the other input": lambda folder: (folder / "attention_mask").mkdir(),
+}
+
+
+def replaced(path):
+    """The place of a file or folder that is moved away."""
+    path.rename(path.parent.parent / f"old {path.name}")
+    return path
+
+
+@pytest.mark.parametrize("what", FOREIGN)
+def test_a_sub_folder_that_holds_something_else_is_refused(tmp_path, what):
+    folder = tmp_path / "out"
+    write(folder, "input/1", "2")
+    (tmp_path / "thesis.txt").write_text("mine")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/1").write_text("mine")
+    FOREIGN[what](folder)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(SuiteError, match=r"holds files that a\.py did not write|expected a regular file"):
+        write(folder, "3")
+    assert sorted(tmp_path.rglob("*")) == before
+    assert (tmp_path / "thesis.txt").read_text() == (tmp_path / "mine/1").read_text() == "mine"
+
+
+@pytest.mark.parametrize("earlier", [(), ("1", "2"), ("input/1", "input/2"), ("input/9", "attention_mask/9")])
+@pytest.mark.parametrize("files", [("1",), ("input/1",), ("input/1", "attention_mask/1")])
+def test_sub_folders_come_and_go_with_their_files(tmp_path, earlier, files):
+    folder = tmp_path / "out"
+    if earlier:
+        write(folder, *earlier)
+    write(folder, *files)
+    found = {str(path.relative_to(folder)) for path in folder.rglob("*")}
+    assert found == OURS | {"m", *files, *(name.partition("/")[0] for name in files)}
+    assert all(Source(folder).read(name) == name.encode() for name in files)
+
+
+def test_a_sub_folder_of_which_a_killed_run_left_nothing_is_taken_over(tmp_path):
+    folder = tmp_path / "out"
+    write(folder, "input/1")
+    (folder / "input/1").unlink()
+    write(folder, "2")
+    assert names(folder) == OURS | {"2", "m"}
 
 
 def test_a_failure_before_publishing_leaves_everything(folder):

@@ -178,3 +178,14 @@ def test_a_model_that_is_too_large_to_be_quantized_is_refused_before_the_export(
         SuiteError, match=r"--quantize: name has .* GB of weights, expected at most .*; export it without"
     ):
         int8.check_size(model, "name")
+
+
+def test_the_layout_of_the_data_makes_no_difference_to_calibration(tmp_path):
+    found = []
+    for layout in ("suite", "ais_bench"):
+        options = (f"--pre_data_save_path={layout}", f"--layout={layout}", "--limit=3", *DEMO_DATA, DEMO_MODEL)
+        run_ok("preprocess.py", *options, cwd=tmp_path)
+        parts = int8.read_calibration(tmp_path / layout / "bin_file.info", 1)
+        found.append([part[index][0].tobytes() for part in parts for index in range(len(part))])
+    assert found[0] == found[1]
+    assert len(set(found[0])) == 3

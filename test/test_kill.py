@@ -49,9 +49,9 @@ def start(name: str, *options: str, cwd: Path, prefix: Sequence[str] = ()) -> su
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    """The files of a folder, except the lock, which is another one in each run."""
-    paths = folder.iterdir() if folder.exists() else ()
-    return {path.name: path.read_bytes() for path in paths if path.is_file() and path.name != LOCK_NAME}
+    """The files of a folder, except the lock, which is another one in each run, and those in a staging folder."""
+    paths = [path for pattern in ("*", "[!.]*/*") for path in folder.glob(pattern) if path.is_file()]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths if path.name != LOCK_NAME}
 
 
 def tensors(folder: Path) -> dict[str, bytes]:
@@ -78,10 +78,19 @@ def killed_at(step: int, folder: Path, name: str, *options: str, cwd: Path) -> b
     return done.returncode != 0
 
 
-@pytest.mark.parametrize("earlier", [None, "--gears=none", "--attention_mask"])
-def test_preprocess(data, tmp_path, earlier):
+AIS_BENCH = "--layout=ais_bench"
+
+
+@pytest.mark.parametrize(
+    ("layout", "earlier"),
+    [
+        *((None, earlier) for earlier in (None, "--gears=none", "--attention_mask", AIS_BENCH)),
+        *((AIS_BENCH, earlier) for earlier in (None, "--layout=suite")),
+    ],
+)
+def test_preprocess(data, tmp_path, layout, earlier):
     """Killed at every step, into a new folder and over an earlier data set."""
-    options = ("--pre_data_save_path=./pre", "--num_workers=1", "--limit=2", *data)
+    options = ("--pre_data_save_path=./pre", "--num_workers=1", "--limit=2", *filter(None, [layout]), *data)
     run_ok("preprocess.py", *options, cwd=tmp_path)
     expected = files(tmp_path / "pre")
     before = {}
@@ -102,6 +111,7 @@ def test_preprocess(data, tmp_path, earlier):
         run_ok("preprocess.py", *options, cwd=cwd)
         assert files(folder) == expected
         assert not count(folder, STAGED)
+        assert {path.name for path in folder.iterdir() if path.is_dir()} == ({"input"} if layout else set())
         shutil.rmtree(cwd)
     assert files(folder) == expected
     assert step > 2 * 3, "a poor test: each of 2 tensors is opened and moved, and a move counts twice"

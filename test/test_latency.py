@@ -42,6 +42,18 @@ def test_summarise_computes_every_figure():
     assert latency.parse_figures(latency.format_figures(figures)) == figures
 
 
+def test_figures_of_the_wall_are_left_out_where_nobody_measured_it():
+    figures, known = (
+        latency.summarise([Latency(10, wall), Latency(30, wall)], lengths_s=[1, 1]) for wall in (None, 50)
+    )
+    assert figures == {label: value for label, value in known.items() if label in figures}
+    assert known.keys() - figures.keys() == {
+        "average infer time(ms)",
+        "wall throughput(utterances/s)",
+        "wall RTFx",
+    }
+
+
 def test_percentiles_are_of_elapsed_times_where_pure_times_are_shares():
     latencies = [Latency(50, 60, elapsed_ms=99), Latency(10, 20, elapsed_ms=30), Latency(30, 40, elapsed_ms=50)]
     figures = latency.summarise(latencies, warm_up=1)

@@ -15,6 +15,7 @@ from wav2vec2_eval.files import data_folder, manifest
 from wav2vec2_eval.files.folder import output_folder
 from wav2vec2_eval.files.manifest import Entry, Manifest, Utterance
 from wav2vec2_eval.files.model_record import ModelRecord
+from wav2vec2_eval.files.names import LAYOUTS
 from wav2vec2_eval.files.run import Run
 from wav2vec2_eval.speech.ctc import Symbols
 from wav2vec2_eval.speech.feature_extractor import FeatureExtractor
@@ -313,12 +314,15 @@ def test_nobody_writes_into_the_folders_of_an_open_manifest(tmp_path):
     write_data(tmp_path / "out")
 
 
-def published(folder, *contents):
+def published(folder, *contents, layout="suite"):
     """A whole data folder with one tensor for each content, as preprocess.py publishes it."""
     with output_folder(folder, "preprocess.py") as out, out.staging() as staged:
         job = [
-            (Utterance(str(index), f"id {index}", 400, "A"), data_folder.write_tensors(staged.path, index, 1, [array]))
-            for index, array in enumerate(np.float32(content).reshape(1, 1) for content in contents)
+            (
+                Utterance(str(index), f"id {index}", 400, "A"),
+                data_folder.write_tensors(staged.path, index, 1, [np.float32(content).reshape(1, 1)], layout),
+            )
+            for index, content in enumerate(contents)
         ]
         record = ModelRecord("m", FeatureExtractor(), Symbols(("<pad>", "A")))
         data_folder.stage(staged, str(folder), job, Run("preprocess.py"), record)
@@ -326,16 +330,17 @@ def published(folder, *contents):
     return folder / "bin_file.info"
 
 
-def test_tensors_that_were_replaced_since_the_manifest_was_copied(tmp_path):
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_tensors_that_were_replaced_since_the_manifest_was_copied(tmp_path, layout):
     """The copy in a backup names the tensors' folder, in which there are others now."""
-    path = published(tmp_path / "data", 1, 2)
+    path = published(tmp_path / "data", 1, 2, layout=layout)
     backup = tmp_path / "backup"
     backup.mkdir()
     for file in path.parent.iterdir():
-        if file.suffix != ".bin":
+        if file.suffix != ".bin" and file.is_file():
             shutil.copy(file, backup)
     assert len(Manifest(backup / path.name).check_tensors([FLOAT])) == 64
-    published(tmp_path / "data", 1, 3)
+    published(tmp_path / "data", 1, 3, layout=layout)
     with pytest.raises(SuiteError, match="the tensors that it names were replaced by others since it was written"):
         Manifest(backup / path.name).check_tensors([FLOAT])
     (tmp_path / "data/files.tsv").unlink()
@@ -344,14 +349,55 @@ def test_tensors_that_were_replaced_since_the_manifest_was_copied(tmp_path):
         Manifest(backup / path.name).check_tensors([FLOAT])
 
 
-def test_a_copy_of_a_data_folder_has_its_own_tensors(tmp_path):
-    """Also while the folder that it is a copy of is still there."""
-    path = published(tmp_path / "data", 1, 2)
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("data", ["data", "input"])
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_copy_of_a_data_folder_has_its_own_tensors(tmp_path, layout, data, is_there):
+    """Also while the folder that it is a copy of is still there, and if that has the name of a model input."""
+    path = published(tmp_path / data, 1, 2, layout=layout)
     copy = shutil.copytree(path.parent, tmp_path / "copy")
-    published(tmp_path / "data", 3, 4)
+    if is_there:
+        published(tmp_path / data, 3, 4, layout=layout)
+    else:
+        shutil.rmtree(tmp_path / data)
     inputs = Manifest(copy / path.name)
     inputs.check_tensors([FLOAT])
     assert [float(inputs.read_arrays(key, [FLOAT])[0][0, 0]) for key in inputs] == [1, 2]
+
+
+@pytest.mark.parametrize("name", ["0.npy", "1.npy"])
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda path: path.write_bytes(path.read_bytes()[:-4] + b"\0\0\1\1"), "damaged or replaced"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-1]), "3 bytes, expected 4"),
+        (lambda path: np.save(path, np.ones((1, 1))), r"expected float32 \(1,1\), found float64"),
+        (lambda path: np.save(path, np.ones((1, 2), np.float32)), r"expected float32 \(1,1\), found float32 \(1,2\)"),
+        (lambda path: path.write_text("mine"), r"expected a whole \.npy tensor"),
+        (lambda path: path.unlink(), "no such file"),
+    ],
+)
+def test_npy_tensors_are_checked_and_verified(tmp_path, name, damage, message):
+    path = published(tmp_path, 1, 2, layout="ais_bench")
+    damage(tmp_path / "input" / name)
+
+    def read_all():
+        inputs = Manifest(path)
+        inputs.check_tensors([FLOAT])
+        for key in inputs:
+            inputs.read_arrays(key, [FLOAT])
+
+    with pytest.raises(SuiteError, match=rf"input/{name}: {message}") as error:
+        read_all()
+    assert "\n" not in str(error.value)
+
+
+def test_npy_tensors_of_the_user_are_read_from_any_folder(tmp_path):
+    np.save(tmp_path / "a.npy", np.array([[1, 2]], np.float32))
+    (tmp_path / "bin_file.info").write_text(f"k {tmp_path}/a.npy (1,2)\n")
+    inputs = Manifest(tmp_path / "bin_file.info")
+    inputs.check_tensors([FLOAT])
+    assert inputs.read_arrays("k", [FLOAT])[0].tolist() == [[1, 2]]
 
 
 def test_a_key_that_has_the_tensor_of_another_is_refused(tmp_path):

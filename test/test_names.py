@@ -9,12 +9,29 @@ from wav2vec2_eval.files import names
 
 
 @pytest.mark.parametrize(
-    ("index", "attention_mask", "expected"),
-    [(0, False, ["0.bin"]), (12, True, ["12.bin", "12.mask.bin"])],
+    ("layout", "expected"),
+    [("suite", ["12.bin", "12.mask.bin"]), ("ais_bench", ["input/12.npy", "attention_mask/12.npy"])],
 )
-def test_tensor_names_have_the_index_of_their_utterance(index, attention_mask, expected):
-    found = names.tensor_names(index, attention_mask)
-    assert found == expected
+@pytest.mark.parametrize("folder", ["", "./", "./pre data/clean/", "/input/", "input/"])
+def test_the_name_of_a_tensor_is_found_in_its_path(layout, expected, folder):
+    assert names.tensor_names("12", layout) == expected
+    assert [names.tensor_name(f"{folder}{name}") for name in expected] == expected
+    assert all(map(names.is_recordable, expected))
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [("./input/0.bin", "0.bin"), ("other/0.npy", "0.npy"), ("0.npy", "0.npy"), ("input//0.npy", "0.npy")],
+)
+def test_a_folder_with_the_name_of_an_input_may_hold_all_tensors(path, expected):
+    assert names.tensor_name(path) == expected
+
+
+@pytest.mark.parametrize(
+    "name", ["", "..", "a/b", "input/", "input/..", "input/a/b", "input/input/a", "/input/a", "../input/a", "Input/a"]
+)
+def test_other_names_are_not_recorded(name):
+    assert not names.is_recordable(name)
 
 
 @pytest.mark.parametrize("name", ["0.bin", "a b.txt", "ä.txt", ".hidden", "...", "你好"])

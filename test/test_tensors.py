@@ -87,6 +87,30 @@ def test_a_file_that_is_replaced_while_it_is_read_is_refused(tmp_path, monkeypat
         tensors.read_bin(path, (2, 3), np.dtype("float32"))
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (written(np.zeros((2, 3), np.float32), "npy"), None),
+        (written(np.zeros((3, 2), np.float32), "npy"), r"expected float32 \(2,3\), found float32 \(3,2\)"),
+        (written(np.zeros((2, 3), np.float64), "npy"), r"expected float32 \(2,3\), found float64 \(2,3\)"),
+        (written(np.zeros((2, 3), np.float32), "npy")[:-1], "23 bytes, expected 24"),
+        (written(np.zeros((2, 3), np.float32), "npy") + b"0", "25 bytes, expected 24"),
+        (written(np.zeros((2, 3), np.float32), "npy")[:60], r"expected a whole \.npy tensor"),
+        (written(np.zeros((2, 3), np.float32)), r"expected a whole \.npy tensor"),
+        (b"", r"expected a whole \.npy tensor"),
+    ],
+)
+def test_shape_and_type_of_an_npy_file_are_checked_without_reading_it(tmp_path, content, message):
+    path = tmp_path / "x.npy"
+    path.write_bytes(content)
+    if message is None:
+        assert tensors.check_size(path, (2, 3), tensors.DTYPE["float32"], "again") == path.stat().st_mtime_ns
+        return
+    with pytest.raises(SuiteError, match=rf"^.*x\.npy: {message}.*; again$") as error:
+        tensors.check_size(path, (2, 3), tensors.DTYPE["float32"], "again")
+    assert "\n" not in str(error.value)
+
+
 def test_parse_npy_refuses_cut_files_and_pickles(tmp_path):
     whole = written(np.zeros(100), "npy")
     damaged = [whole[:10] + bytes([byte]) + whole[11:] for byte in range(256) if byte != whole[10]]

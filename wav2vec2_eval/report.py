@@ -42,7 +42,7 @@ VERSIONS_OF = ("numpy", "onnx", "onnxruntime", "openvino", "torch", "transformer
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.ArgumentParser(__doc__)
     parser.add_argument(
-        "--suite", required=True, type=cli.path, metavar="FOLDER", help="scored results of pyacl_infer.py"
+        "--suite", required=True, type=cli.path, metavar="FOLDER", help="scored results of pyacl_infer.py or ais_bench"
     )
     parser.add_argument("--baseline", type=cli.path, metavar="FOLDER", help="results of pth_online_infer.py")
     parser.add_argument("--output", required=True, type=cli.path, metavar="FOLDER", help="where the summary is written")

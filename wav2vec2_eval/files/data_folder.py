@@ -6,7 +6,7 @@ While the manifest is missing, the folder is not complete.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +19,7 @@ from .file_list import Content
 from .folder import OutputFolder, Staging
 from .manifest import Utterance
 from .model_record import ModelRecord, format_record
-from .names import GEARS_NAME, MANIFEST_NAME, MODEL_RECORD_NAME, RUN_NAME, UTTERANCES_NAME, tensor_names
+from .names import GEARS_NAME, LAYOUTS, MANIFEST_NAME, MODEL_RECORD_NAME, RUN_NAME, UTTERANCES_NAME, tensor_names
 from .run import Run, format_run
 
 
@@ -28,7 +28,7 @@ class Preprocessed(NamedTuple):
 
     num_samples: int
     padded_length: int  # samples
-    contents: tuple[Content, ...]  # of the tensor files
+    contents: Mapping[str, Content]  # of the tensor files, by name
 
 
 class Totals:
@@ -46,17 +46,22 @@ class Totals:
         self.num_samples += item.num_samples
         self.padded_samples += item.padded_length
         self.gears.add(item.padded_length)
-        self.checksum = manifest.checksum_of((content.crc32 for content in item.contents), self.checksum)
+        self.checksum = manifest.checksum_of((content.crc32 for content in item.contents.values()), self.checksum)
 
 
-def write_tensors(folder: Path, index: int, num_samples: int, arrays: Sequence[np.ndarray]) -> Preprocessed:
+def write_tensors(
+    folder: Path, index: int, num_samples: int, arrays: Sequence[np.ndarray], layout: str = LAYOUTS[0]
+) -> Preprocessed:
     """Write the model inputs of utterance `index`, each (1, T): the waveform, and the mask if there is one."""
-    contents = []
-    for name, array in zip(tensor_names(index, attention_mask=len(arrays) > 1), arrays):
-        with new_file(folder / name) as file:
-            tensors.write_tensor(file, array)
-        contents.append(Content(file.size, file.crc32))
-    return Preprocessed(num_samples, arrays[0].shape[1], tuple(contents))
+    contents = {}
+    for name, array in zip(tensor_names(str(index), layout), arrays):
+        path = folder / name
+        if path.parent != folder:
+            path.parent.mkdir(exist_ok=True)
+        with new_file(path) as file:
+            tensors.write_tensor(file, array, "npy" if tensors.is_npy(path) else "bin")
+        contents[name] = Content(file.size, file.crc32)
+    return Preprocessed(num_samples, arrays[0].shape[1], contents)
 
 
 def stage(
@@ -75,7 +80,7 @@ def stage(
     folder = save_path.rstrip("/")
     with staged.writing(MANIFEST_NAME) as lines, staged.writing(UTTERANCES_NAME) as table:
         for utterance, item in utterances:
-            for name, content in zip(tensor_names(int(utterance.key), bool(run.attention_mask)), item.contents):
+            for name, content in item.contents.items():
                 staged.record(name, content)
                 line = manifest.format_line(utterance.key, f"{folder}/{name}", (1, item.padded_length))
                 lines.write(f"{line}\n".encode())

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import SuiteError
-from .names import LIST_NAME, RUN_NAME, is_plain
+from .names import LIST_NAME, RUN_NAME, is_recordable
 from .run import read_run
 from .table import Table
 from .text import read_bytes
@@ -65,7 +65,7 @@ def format_line(name: str, content: Content | None) -> bytes:
 
 def _parse(lines: Sequence[str]) -> Content | None:
     name, size, crc32 = lines[0].split("\t")
-    if not is_plain(name):
+    if not is_recordable(name):
         raise ValueError(name)
     if (size, crc32) == ("-", "-"):
         return None

@@ -3,7 +3,8 @@
 
 `files.tsv` names the files that the scripts wrote, each before it appears (file_list.py). Only these files, if they are
 regular files, are ever replaced or removed; all others are the user's. New files are written under a temporary name
-that begins with the lock's token (locks.py), and renamed when they are whole.
+that begins with the lock's token (locks.py), and renamed when they are whole. A sub-folder of model inputs belongs to
+the scripts while the list names files in it.
 """
 
 from __future__ import annotations
@@ -11,9 +12,8 @@ from __future__ import annotations
 import os
 import stat
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from itertools import chain
 from pathlib import Path
 
 from ..errors import SuiteError
@@ -107,15 +107,23 @@ class OutputFolder(Writer):
                 f"folder"
             )
         self.check_owner(script)
-        for entry in os.scandir(self.path):
-            if entry.name == LOCK_NAME or entry.name.startswith(self._token):
+        for name, entry in self._entries(_sub_folders(files or ())):
+            if name == LOCK_NAME or name.startswith(self._token):
                 continue
-            if not (files is not None and (entry.name == LIST_NAME or (run is not None and entry.name in files))):
+            if not (files is not None and (name == LIST_NAME or (run is not None and name in files))):
                 raise SuiteError(
-                    f"{self.path}: holds files that {script} did not write ({entry.name}); choose another folder"
+                    f"{self.path}: holds files that {script} did not write ({name}); choose another folder"
                 )
             if not entry.is_file(follow_symlinks=False):
-                raise SuiteError(f"{self.path / entry.name}: expected a regular file, found something else; remove it")
+                raise SuiteError(f"{self.path / name}: expected a regular file, found something else; remove it")
+
+    def _entries(self, sub_folders: Collection[str]) -> Iterator[tuple[str, os.DirEntry[str]]]:
+        """What is in the folder, by name; instead of a sub-folder what is in that."""
+        for entry in os.scandir(self.path):
+            if entry.name in sub_folders and entry.is_dir(follow_symlinks=False):
+                yield from ((f"{entry.name}/{inner.name}", inner) for inner in os.scandir(entry))
+            else:
+                yield entry.name, entry
 
     def check_owner(self, script: str) -> None:
         """Raise SuiteError if the folder holds files of another script."""
@@ -188,6 +196,12 @@ class OutputFolder(Writer):
 
         The presence of `marker` says that the folder is complete: it is removed first, and moved last, if it is staged.
         """
+
+        def move(names: Iterable[str]) -> None:
+            for name in names:
+                with suppress(FileNotFoundError):
+                    (staged.path / name).rename(self.path / name)
+
         staged.close()
         with signals_deferred():
             self.check_free(marker)
@@ -202,9 +216,14 @@ class OutputFolder(Writer):
             # First run.json, which says whose folder it is; at the end the list without the earlier files.
             self._known = None
             first, last = (RUN_NAME,), (LIST_NAME, marker)
-            for name in chain(first, (name for name in files if name not in (*first, *last)), last):
-                with suppress(FileNotFoundError):
-                    (staged.path / name).rename(self.path / name)
+            move(first)
+            for name in _sub_folders(files):
+                if (staged.path / name).is_dir():
+                    (self.path / name).mkdir(exist_ok=True)
+                else:
+                    _remove_if_empty(self.path / name)
+            move(name for name in files if name not in (*first, *last))
+            move(last)
 
     def mend(self) -> None:
         """Make the list ready to be appended to. Raises SuiteError if it is a file of the user.
@@ -236,6 +255,17 @@ class OutputFolder(Writer):
                 new.write(line)
         temporary.replace(self.path / LIST_NAME)
         self._known = None
+
+
+def _sub_folders(names: Iterable[str]) -> set[str]:
+    """The sub-folders of the files with these names."""
+    return {name.rpartition("/")[0] for name in names} - {""}
+
+
+def _remove_if_empty(folder: Path) -> None:
+    """Remove a sub-folder, unless the user has put something into it."""
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def _remove(path: Path) -> None:

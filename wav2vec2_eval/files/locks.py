@@ -19,7 +19,7 @@ from pathlib import Path
 
 from ..errors import SuiteError
 from ..machine.signals import signals_deferred
-from .names import LIST_NAME, LOCK_NAME
+from .names import INPUT_FOLDERS, LIST_NAME, LOCK_NAME
 
 _TOKEN = re.compile(rb"(\.[0-9a-f]{16})?")
 
@@ -129,8 +129,15 @@ def remove_temporaries(folder: Path, token: str) -> None:
     """Remove the temporary files of the run with this token, and the files in its temporary folders."""
     for entry in [entry for entry in os.scandir(folder) if entry.name.startswith(token)]:
         if entry.is_dir(follow_symlinks=False):
-            for inner in os.scandir(entry):
-                os.unlink(inner)  # noqa: PTH108 (there may be hundreds of thousands)
-            os.rmdir(entry)  # noqa: PTH106
+            for inputs in [inner for inner in os.scandir(entry) if inner.name in INPUT_FOLDERS]:
+                _remove_folder(inputs)
+            _remove_folder(entry)
         else:
             os.unlink(entry)  # noqa: PTH108
+
+
+def _remove_folder(folder: os.DirEntry[str]) -> None:
+    """Remove a folder of files."""
+    for entry in os.scandir(folder):
+        os.unlink(entry)  # noqa: PTH108 (there may be hundreds of thousands)
+    os.rmdir(folder)  # noqa: PTH106

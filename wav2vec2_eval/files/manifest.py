@@ -2,8 +2,9 @@
 """The text files that describe preprocessed data: `bin_file.info` and `utterances.tsv`, beside `padding_lens.txt`.
 
 `bin_file.info` has one line per model input of each utterance, `0 ./pre_data/clean/0.bin (1,160000)`: key, path, shape.
-An utterance's lines share its key and stand together, in the model's input order. `utterances.tsv` has one line per
-utterance: key, utterance id, true length in samples, reference text. Lines are parsed as data, never evaluated.
+An utterance's lines share its key and stand together, in the model's input order. The tensors are raw, or NumPy files
+if their names end in `.npy`. `utterances.tsv` has one line per utterance: key, utterance id, true length in samples,
+reference text. Lines are parsed as data, never evaluated.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from ..errors import SuiteError
 from . import tensors
 from .file_list import Source
 from .locks import reading
-from .names import MANIFEST_NAME, RUN_NAME, UTTERANCES_NAME
+from .names import LAYOUTS, MANIFEST_NAME, RUN_NAME, UTTERANCES_NAME, tensor_name, tensor_names
 from .table import Table
 from .text import read_bytes
 
@@ -47,11 +48,13 @@ class Entry(NamedTuple):
 
     @property
     def folder(self) -> str:
-        return self.path.rpartition("/")[0]
+        """The data folder."""
+        return self.path[: -len(self.name) - 1]
 
     @property
     def name(self) -> str:
-        return self.path.rpartition("/")[2]
+        """The tensor's name in the data folder, as in the list of the folder's files."""
+        return tensor_name(self.path)
 
 
 class Utterance(NamedTuple):
@@ -101,8 +104,8 @@ def check_key(key: str) -> None:
 class Manifest(Table[Sequence[Entry]]):
     """`bin_file.info`: key -> the utterance's entries in model input order, in file order. Its tensors are verified.
 
-    A tensor file that is not found from the current folder is taken from the manifest's own folder, by its base name,
-    so that a folder may be moved.
+    A tensor file that is not found from the current folder is taken from the manifest's own folder, by its name in
+    there, so that a folder may be moved.
     """
 
     def __init__(self, path: Path, source: Source | None = None) -> None:
@@ -180,7 +183,7 @@ class Manifest(Table[Sequence[Entry]]):
                     digest.update(f"{time_ns} ".encode())
                     continue
                 checksum = checksum_of([source.expected(entry.name, _AGAIN).crc32], checksum)
-                if has_references and entry.name not in (f"{key}.bin", f"{key}.mask.bin"):
+                if has_references and not any(entry.name in tensor_names(key, layout) for layout in LAYOUTS):
                     raise SuiteError(
                         f"{self.path}: utterance {key} has the tensor {entry.name}, expected {key}.bin, because "
                         f"{UTTERANCES_NAME} knows utterances by their keys; repair the line"
@@ -214,8 +217,13 @@ class Manifest(Table[Sequence[Entry]]):
         arrays = []
         for entry, dtype in zip(self[key], dtypes):
             path, source = self.locate(entry)
-            array = tensors.read_bin(Path(path), entry.shape, dtype, _AGAIN)
-            source.verify(entry.name, array.data, _AGAIN)
+            if tensors.is_npy(path):
+                content = read_bytes(Path(path), _AGAIN)
+                source.verify(entry.name, content, _AGAIN)
+                array = tensors.parse_npy_as(Path(path), content, entry.shape, dtype, _AGAIN)
+            else:
+                array = tensors.read_bin(Path(path), entry.shape, dtype, _AGAIN)
+                source.verify(entry.name, array.data, _AGAIN)
             arrays.append(array)
         return arrays
 

@@ -13,7 +13,9 @@ RUN_NAME = "run.json"  # which script wrote the folder, under which conditions
 LIST_NAME = "files.tsv"  # the files that the scripts wrote into the folder
 LOCK_NAME = ".wav2vec2_eval.lock"
 
-# The data folder of preprocess.py. The first three are copied into the results folder.
+# The data folder of preprocess.py. The first three are copied into the results folder. How its tensors are laid out:
+# "suite" puts all of them into the folder itself, "ais_bench" makes a sub-folder for each model input.
+LAYOUTS = ("suite", "ais_bench")
 MANIFEST_NAME = "bin_file.info"
 UTTERANCES_NAME = "utterances.tsv"
 MODEL_RECORD_NAME = "model.json"
@@ -42,6 +44,7 @@ _WEIGHTS = re.compile(r"-[0-9a-f]{16}\.data")  # after the model's name without 
 INPUT = "input"
 ATTENTION_MASK = "attention_mask"
 OUTPUT = "output"
+INPUT_FOLDERS = (INPUT, ATTENTION_MASK)  # the sub-folders of the layout "ais_bench"
 PRECISION_KEY = "precision"
 MODEL_RECORD_KEY = "model_record"
 
@@ -57,14 +60,28 @@ def is_plain(name: str) -> bool:
     return name not in ("", ".", "..") and "/" not in name and name.isprintable()
 
 
+def is_recordable(name: str) -> bool:
+    """Whether the list of a folder's files may hold `name`: a plain name, also inside a sub-folder of model inputs."""
+    folder, separator, plain = name.rpartition("/")
+    return is_plain(plain) and (folder in INPUT_FOLDERS or not separator)
+
+
 def is_free(name: str) -> bool:
     """Whether the user may give this name to the transcriptions: no other file of the suite has it."""
     return is_plain(name) and name not in _FIXED_NAMES and result_key(name) is None
 
 
-def tensor_names(index: int, attention_mask: bool) -> list[str]:
-    """The tensor files of utterance `index` in the data folder, in the model's input order."""
-    return [f"{index}.bin", f"{index}.mask.bin"] if attention_mask else [f"{index}.bin"]
+def tensor_names(key: str, layout: str = LAYOUTS[0]) -> list[str]:
+    """The tensor files of an utterance in the data folder: the waveform's, then the attention mask's."""
+    if layout == "ais_bench":
+        return [f"{folder}/{key}.npy" for folder in INPUT_FOLDERS]
+    return [f"{key}.bin", f"{key}.mask.bin"]
+
+
+def tensor_name(path: str) -> str:
+    """The name that a tensor has in its data folder: `0.bin`, or `input/0.npy` of a sub-folder of model inputs."""
+    name = "/".join(path.rsplit("/", 2)[-2:])
+    return name if name.endswith(".npy") and is_recordable(name) else name.rpartition("/")[2]
 
 
 def result_name(key: str, output: int, res_save_type: str) -> str:

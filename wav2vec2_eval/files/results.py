@@ -6,8 +6,10 @@ Output i of utterance k is `<k>.<i>.bin` or `.npy`.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import IO
 
 import numpy as np
@@ -157,10 +159,7 @@ def read_output(source: Source, key: str, index: int, spec: Output) -> np.ndarra
         if len(content) != size:
             raise SuiteError(f"{path}: {len(content)} bytes, expected {size} = {format_output(spec)}; {_AGAIN}")
         return np.frombuffer(content, spec.dtype).reshape(spec.shape)
-    array = tensors.parse_npy(path, content, _AGAIN)
-    if (array.shape, array.dtype) != (spec.shape, spec.dtype):
-        raise SuiteError(f"{path}: expected {format_output(spec)}, found {array.dtype} {array.shape}; {_AGAIN}")
-    return array
+    return tensors.parse_npy_as(path, content, spec.shape, spec.dtype, _AGAIN)
 
 
 def _name_of(source: Source, key: str, index: int) -> str:
@@ -180,36 +179,18 @@ def check_some(source: Source) -> None:
         raise SuiteError(f"{source.folder}: expected results of pyacl_infer.py, found none; {_AGAIN}")
 
 
-class Results:
-    """The results in a folder, to be scored: the logits of each utterance of `references`, verified."""
+class Logits(ABC):
+    """The logits of each utterance of `references`, to be scored."""
 
-    def __init__(self, source: Source, references: References, num_symbols: int) -> None:
-        """Raises SuiteError if results are missing or left over, or if their run did not finish.
-
-        Results of another tool have no journal; their `.bin` files are taken for float32 logits (1, frames,
-        num_symbols).
-        """
-        self.folder = source.folder
-        self._source = source
+    def __init__(self, folder: Path, references: References, num_symbols: int, inputs: Manifest | None) -> None:
+        """`inputs`: the manifest of the utterances, if it is known. Raises SuiteError if it lacks some."""
+        self.folder = folder
         self._references = references
         self._num_symbols = num_symbols
-        self._journal: Journal | None = None
-        if source.has(JOURNAL_NAME):
-            if source.list is not None and not (source.folder / INFER_TIME_NAME).exists():
-                raise SuiteError(f"{source.folder}: its run did not finish; run pyacl_infer.py again, with --resume")
-            self._journal = read_journal(source)
-            manifest.check_same_keys(references, self._journal, f"{source.folder}: results")
-        self._inputs = Manifest(source.folder / MANIFEST_NAME, source) if source.has(MANIFEST_NAME) else None
-        missing = next((key for key in references if self._inputs is not None and key not in self._inputs), None)
-        if missing is not None:
-            raise SuiteError(f"{source.folder / MANIFEST_NAME}: lacks utterance {missing}; run pyacl_infer.py again")
-        names = source.list or (path.name for path in source.folder.iterdir())
-        for name in names:
-            key = result_key(name)
-            if key is not None and key not in references:
-                raise SuiteError(
-                    f"{source.folder}: expected results of {len(references)} utterances, found {name}, too"
-                )
+        self._inputs = inputs
+        missing = next((key for key in references if inputs is not None and key not in inputs), None)
+        if inputs is not None and missing is not None:
+            raise SuiteError(f"{inputs.path}: lacks utterance {missing}; run pyacl_infer.py again")
 
     def __len__(self) -> int:
         return len(self._references)
@@ -222,36 +203,81 @@ class Results:
 
     def logits(self, utterance: Utterance) -> np.ndarray:
         """The (F, V) logits of an utterance. Raises SuiteError if their shape does not fit it."""
-        key, folder = utterance.key, self.folder
-        spec = self._guess_output(utterance) if self._journal is None else self._journal[key].outputs[0]
-        logits = read_output(self._source, key, 0, spec)
-        if self._journal is None and _NO_LOGIT < float(np.abs(logits).max(initial=0)) < np.inf:
-            raise SuiteError(
-                f"{folder}: utterance {key}: expected {spec.dtype.name} logits, found numbers that no model gives; "
-                f"write them as {spec.dtype.name}, or as .npy"
-            )
+        logits = self._read(utterance.key)
         least, most = frame_count(utterance.num_samples), None
         if self._inputs is not None:
-            least = most = frame_count(self._inputs[key][0].shape[-1])
-        check_logits(f"{folder}: utterance {key}", logits, self._num_symbols, least, most)
+            least = most = frame_count(self._inputs[utterance.key][0].shape[-1])
+        check_logits(f"{self.folder}: utterance {utterance.key}", logits, self._num_symbols, least, most)
         frames: np.ndarray = logits[0]
         return frames
 
-    def _guess_output(self, utterance: Utterance) -> Output:
-        name = _name_of(self._source, utterance.key, 0)
-        path = self._source.folder / name
-        if path.suffix == ".npy":
-            array = tensors.parse_npy(path, read_bytes(path, _AGAIN), _AGAIN)
-            return Output(array.dtype, array.shape)
+    @abstractmethod
+    def _read(self, key: str) -> np.ndarray:
+        """The first output of an utterance, of any shape."""
+
+
+class Results(Logits):
+    """The results in a folder, to be scored: the logits of each utterance of `references`, verified."""
+
+    def __init__(
+        self, source: Source, references: References, num_symbols: int, inputs: Manifest | None = None
+    ) -> None:
+        """Raises SuiteError if results are missing or left over, or if their run did not finish.
+
+        Results of another tool have no journal, and no manifest; the user may have named it as `inputs`.
+        """
+        self._source = source
+        self._journal: Journal | None = None
+        if source.has(JOURNAL_NAME):
+            if source.list is not None and not (source.folder / INFER_TIME_NAME).exists():
+                raise SuiteError(f"{source.folder}: its run did not finish; run pyacl_infer.py again, with --resume")
+            self._journal = read_journal(source)
+            manifest.check_same_keys(references, self._journal, f"{source.folder}: results")
+        if source.has(MANIFEST_NAME):
+            inputs = Manifest(source.folder / MANIFEST_NAME, source)
+        super().__init__(source.folder, references, num_symbols, inputs)
+        names = source.list or (path.name for path in source.folder.iterdir())
+        for name in names:
+            key = result_key(name)
+            if key is not None and key not in references:
+                raise SuiteError(
+                    f"{source.folder}: expected results of {len(references)} utterances, found {name}, too"
+                )
+
+    def _read(self, key: str) -> np.ndarray:
+        if self._journal is not None:
+            return read_output(self._source, key, 0, self._journal[key].outputs[0])
+        name = _name_of(self._source, key, 0)
+        path = self.folder / name
+        content = read_bytes(path, _AGAIN)
+        self._source.verify(name, content, _AGAIN)
+        return parse_foreign(path, content, self._num_symbols, _AGAIN)
+
+
+def parse_foreign(path: Path, content: bytes, num_symbols: int, advice: str) -> np.ndarray:
+    """The logits in a file of another tool: a `.npy` tensor, or raw float32 of the shape (1, frames, num_symbols).
+
+    Raises SuiteError for anything else.
+    """
+    if tensors.is_npy(path):
+        logits = tensors.parse_npy(path, content, advice)
+        if logits.dtype.name not in tensors.DTYPE:
+            raise SuiteError(f"{path}: expected logits, found the type {logits.dtype}; {advice}")
+    else:
         dtype = tensors.DTYPE["float32"]
-        size = path.stat().st_size
-        frames, rest = divmod(size, self._num_symbols * dtype.itemsize)
+        frames, rest = divmod(len(content), num_symbols * dtype.itemsize)
         if rest:
             raise SuiteError(
-                f"{path}: {size} bytes, expected whole frames of {self._num_symbols} float32 logits; run "
-                f"pyacl_infer.py again, or see --model_name_or_path"
+                f"{path}: {len(content)} bytes, expected whole frames of {num_symbols} float32 logits; {advice}, or "
+                f"see --model_name_or_path"
             )
-        return Output(dtype, (1, frames, self._num_symbols))
+        logits = np.frombuffer(content, dtype).reshape(1, frames, num_symbols)
+    if _NO_LOGIT < float(np.abs(logits).max(initial=0)) < np.inf:
+        raise SuiteError(
+            f"{path}: expected {logits.dtype.name} logits, found numbers that no model gives; write them as "
+            f"{logits.dtype.name}, or as .npy"
+        )
+    return logits
 
 
 def check_logits(what: str, logits: np.ndarray, num_symbols: int, least: int, most: int | None) -> None:

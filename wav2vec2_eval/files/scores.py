@@ -78,9 +78,9 @@ def write_scores(
 ) -> WordErrors:
     """Score, write the transcriptions `name` with `wer.txt` and `utterance_scores.tsv` beside them, print the result.
 
-    run.json gets the name of the transcriptions. `inference` is given when infer_time.txt will be written afterwards:
-    it replaces what run.json says. The files of an earlier run are removed. Nothing is replaced or removed before all
-    utterances are scored.
+    run.json gets the name of the transcriptions. `inference` replaces what run.json says; the caller may then write
+    infer_time.txt. The files of an earlier run of `script` are removed, with its times; the results of another script,
+    and their times, are kept. Nothing is replaced or removed before all utterances are scored.
     """
     count, sums, worst = 0, [0, 0, 0, 0], Worst()
     with folder.writing(name) as transcriptions, folder.writing(SCORES_NAME) as table:
@@ -95,7 +95,10 @@ def write_scores(
         # wer.txt is removed first and written last: its presence means that the other files are whole.
         earlier = read_run(folder.path) or Run(script)
         gone = {earlier.transcriptions} - {None, name}
-        folder.remove(WER_NAME, *([INFER_TIME_NAME] if inference else []), *map(str, gone))
+        if earlier.script == script:
+            gone |= {INFER_TIME_NAME} & set(folder.files() or ())
+            inference = inference or Run(script)
+        folder.remove(WER_NAME, *map(str, gone))
         folder.write_run(replace(inference or earlier, transcriptions=name))
     folder.write_text(WER_NAME, format_wer(errors))
 

@@ -51,9 +51,10 @@ def parse_dtypes(text: str) -> tuple[np.dtype, ...]:
 
 
 def check_size(path: str | Path, shape: tuple[int, ...], dtype: np.dtype, advice: str) -> int:
-    """The time in nanoseconds at which the raw file `path` was changed.
+    """The time in nanoseconds at which the file `path` was changed.
 
-    Raises SuiteError unless the file has exactly the bytes of `shape` and `dtype`.
+    Raises SuiteError unless the file has exactly the bytes of `shape` and `dtype`, after the header that says so if it
+    is a `.npy` file.
     """
     try:
         status = os.stat(path)  # noqa: PTH116 (called for each tensor before the first inference)
@@ -61,8 +62,27 @@ def check_size(path: str | Path, shape: tuple[int, ...], dtype: np.dtype, advice
         raise SuiteError(f"{path}: no such file; {advice}") from None
     if not stat.S_ISREG(status.st_mode):
         raise SuiteError(f"{path}: expected a regular file, found something else; {advice}")
-    _check_bytes(path, status.st_size, shape, dtype, advice)
+    header_size = _check_header(path, shape, dtype, advice) if is_npy(path) else 0
+    _check_bytes(path, status.st_size - header_size, shape, dtype, advice)
     return status.st_mtime_ns
+
+
+def is_npy(path: str | Path) -> bool:
+    """Whether a file is NumPy's by its name; all others are raw."""
+    return str(path).endswith(".npy")
+
+
+def _check_header(path: str | Path, shape: tuple[int, ...], dtype: np.dtype, advice: str) -> int:
+    """The size in bytes of a `.npy` file's header. Raises SuiteError unless it has this shape and type."""
+    read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    with open(path, "rb") as file:  # noqa: PTH123 (called for each tensor before the first inference)
+        try:
+            found = read_header[np.lib.format.read_magic(file)](file)
+        except Exception as error:  # see parse_npy
+            raise SuiteError(_no_npy(path, error, advice)) from None
+        size = file.tell()
+    _check_spec(path, found[0], found[2], shape, dtype, advice)
+    return size
 
 
 def read_bin(path: Path, shape: tuple[int, ...], dtype: np.dtype, advice: str = "write it again") -> np.ndarray:
@@ -87,7 +107,33 @@ def parse_npy(path: Path, content: bytes, advice: str = "write it again") -> np.
             raise ValueError("an archive")
         return array
     except Exception as error:  # what NumPy's parsers make of a damaged header has no common base
-        raise SuiteError(f"{path}: expected a whole .npy tensor, found: {one_line(error)}; {advice}") from None
+        raise SuiteError(_no_npy(path, error, advice)) from None
+
+
+def parse_npy_as(path: Path, content: bytes, shape: tuple[int, ...], dtype: np.dtype, advice: str) -> np.ndarray:
+    """The tensor in the content of a `.npy` file. Raises SuiteError unless it has this shape and type."""
+    array = parse_npy(path, content, advice)
+    _check_spec(path, array.shape, array.dtype, shape, dtype, advice)
+    return array
+
+
+def _no_npy(path: str | Path, error: Exception, advice: str) -> str:
+    return f"{path}: expected a whole .npy tensor, found: {one_line(error)}; {advice}"
+
+
+def _check_spec(
+    path: str | Path,
+    found_shape: tuple[int, ...],
+    found_dtype: np.dtype,
+    shape: tuple[int, ...],
+    dtype: np.dtype,
+    advice: str,
+) -> None:
+    if (found_shape, found_dtype) != (shape, dtype):
+        raise SuiteError(
+            f"{path}: expected {dtype.name} {format_shape(shape)}, found {found_dtype} {format_shape(found_shape)}; "
+            f"{advice}"
+        )
 
 
 def write_tensor(file: Writable, array: np.ndarray, res_save_type: str = "bin") -> None:

@@ -16,12 +16,12 @@ class Latency(NamedTuple):
     """The times of one inference in milliseconds.
 
     `pure_ms` is the execution alone. With several executions on one CPU it is this utterance's share of the busy time,
-    and `elapsed_ms` is its time from start to end. `wall_ms` includes reading, waiting and writing. `device_ms` is the
-    device's own measurement.
+    and `elapsed_ms` is its time from start to end. `wall_ms` includes reading, waiting and writing; None: not measured.
+    `device_ms` is the device's own measurement.
     """
 
     pure_ms: float
-    wall_ms: float
+    wall_ms: float | None
     device_ms: float | None = None
     elapsed_ms: float | None = None
 
@@ -58,16 +58,17 @@ def summarise(
     pure = [latency.pure_ms for latency in latencies]
     timed = pure[warm_up:]
     average = sum(timed) / len(timed)
-    wall_ms = sum(latency.wall_ms for latency in latencies)
+    walls = [latency.wall_ms for latency in latencies if latency.wall_ms is not None]
+    wall_ms = sum(walls) if len(walls) == len(pure) else None
     figures = {
         "total infer num": len(pure),
         "total pure infer time(ms)": sum(pure),
         "average pure infer time(ms)": sum(pure) / len(pure),
         AVERAGE: average,
-        "average infer time(ms)": wall_ms / len(pure),
+        **({} if wall_ms is None else {"average infer time(ms)": wall_ms / len(pure)}),
         **_spread([latency.elapsed_ms for latency in latencies[warm_up:]], timed),
         "throughput(utterances/s)": 1000 / average,
-        "wall throughput(utterances/s)": 1000 * len(pure) / wall_ms,
+        **({} if wall_ms is None else {"wall throughput(utterances/s)": 1000 * len(pure) / wall_ms}),
     }
     device = [latency.device_ms for latency in latencies[warm_up:] if latency.device_ms is not None]
     if len(device) == len(timed):
@@ -76,7 +77,8 @@ def summarise(
     if lengths_s is not None:
         figures["total audio(s)"] = sum(lengths_s)
         figures["RTFx"] = 1000 * sum(lengths_s[warm_up:]) / sum(timed)
-        figures["wall RTFx"] = 1000 * sum(lengths_s) / wall_ms
+        if wall_ms is not None:
+            figures["wall RTFx"] = 1000 * sum(lengths_s) / wall_ms
     return figures
 
 
