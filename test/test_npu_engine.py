@@ -67,6 +67,22 @@ def read_results(cwd: Path, expected: list[np.ndarray], save_type: str = "bin") 
     return [read(key, like) for key, like in enumerate(expected)]
 
 
+@pytest.mark.parametrize("masked", [False, True])
+def test_older_chips_have_selectors_of_int64(tmp_path, masked):
+    name = "model-masked" if masked else "model"
+    (tmp_path / "models").mkdir()
+    onnx.save(small_graph(masked), tmp_path / f"models/{name}.onnx")
+    assert compile_on_ascend(tmp_path, name).returncode == 0
+    utterances = write_inputs(tmp_path, [GEARS[2], GEARS[0], GEARS[1]], masked)
+    expected = by_onnxruntime(tmp_path / f"models/{name}.onnx", utterances)
+    dtypes = "--input_dtypes=" + ",".join(["float32"] * (1 + masked))
+    done = infer(tmp_path, "--sync_infer=False", dtypes, model=name, SELECTOR_INT64=1)
+    assert (done.returncode, done.stderr) == (0, "")
+    check_clean(tmp_path)
+    for actual, wanted in zip(read_results(tmp_path, expected), expected):
+        assert actual.tobytes() == wanted.tobytes()
+
+
 @pytest.mark.parametrize("cpu_run", ["True", "False"])
 @pytest.mark.parametrize("sync", ["True", "False"])
 @pytest.mark.parametrize(("masked", "save_type"), [(False, "bin"), (False, "npy"), (True, "bin"), (True, "npy")])
