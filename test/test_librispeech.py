@@ -10,6 +10,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+import soundfile
 
 from wav2vec2_eval.errors import SuiteError
 from wav2vec2_eval.sources.choose import open_dataset
@@ -102,7 +103,8 @@ def replaced(name, make):
         (rewrite(b"1-2-3 A\xff\n1-2-4 B\n"), "1-2.trans.txt: expected UTF-8"),
         (rewrite(b"1-2-3 A\0\n1-2-4 B\n"), "1-2.trans.txt: expected a text .* for utterance 1-2-3"),
         (rewrite(b"first A\n1-2-4 B"), "'first': expected an id"),
-        (rewrite(b"1-2-3\tA\n1-2-4 B"), "1-2.trans.txt: expected an utterance id without tabs"),
+        (rewrite(b"1-2-3\vA\n1-2-4 B"), "1-2.trans.txt: expected an utterance id without tabs"),
+        (lambda f: shutil.copy(f / "1-2-3.flac", f / "1-2-3.wav"), "utterance 1-2-3 is there twice"),
         (lambda f: (f / "x.flac").touch(), "1 of 3 utterances lack a transcript, first x"),
         (rewrite(b"1-2-3 A\n1-2-4 B\n1-2-" + b"5" * 5000), "'1-2-5{90,}: expected an id"),
         (lambda f: shutil.copytree(f, f.parent / "3"), r"1-2-[34] is there twice \(.*/1/2 and .*/1/3\)"),
@@ -118,6 +120,52 @@ def test_inconsistent_trees_are_refused(tmp_path, change, message):
     with pytest.raises(SuiteError, match=message) as error:
         open_dataset("clean", str(tmp_path))
     assert len(str(error.value).splitlines()) == 1
+
+
+def convert_to_wav(folder):
+    for path in folder.glob("*.flac"):
+        samples, rate = soundfile.read(path, dtype="int16")
+        soundfile.write(path.with_suffix(".wav"), samples, rate, subtype="PCM_16")
+        path.unlink()
+
+
+def write_capitals(folder):
+    for path in (*folder.glob("*.flac"), *folder.glob("*.txt")):
+        path.rename(folder / f"{path.name[:3]}{path.name[3:].upper()}")
+
+
+def copy_by_macos(folder):
+    for path in list(folder.iterdir()):
+        (folder / f"._{path.name}").write_bytes(bytes.fromhex("0005160700020000") + b"\xff\xfe")
+    (folder / ".hidden").mkdir()
+    shutil.copy(folder / "1-2-3.flac", folder / ".hidden")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        convert_to_wav,
+        write_capitals,
+        copy_by_macos,
+        rewrite(b"\xef\xbb\xbf1-2-3 A B\n1-2-4 C\n"),
+        rewrite(b"1-2-3\tA B\r\n1-2-4 \t C\r\n"),
+    ],
+)
+def test_trees_as_they_are_on_disks(tmp_path, change):
+    for seed, (utterance_id, text) in enumerate({"1-2-3": "A B", "1-2-4": "C"}.items()):
+        write_utterance(tmp_path / "test-clean", utterance_id, noise(400 + seed, seed), text)
+    expected = open_dataset("clean", str(tmp_path))
+    waveforms = [expected.waveform(index) for index in range(2)]
+    change(tmp_path / "test-clean/1/2")
+    for path in (tmp_path, tmp_path / "test-clean"):
+        dataset = open_dataset("clean", str(path))
+        assert (list(dataset.ids), list(dataset.texts)) == (["1-2-3", "1-2-4"], ["A B", "C"])
+        assert [np.array_equal(dataset.waveform(index), waveforms[index]) for index in range(2)] == [True, True]
+
+
+def test_the_folder_of_another_split_is_refused(speech):
+    with pytest.raises(SuiteError, match="expected a folder test-other"):
+        open_dataset("other", str(speech / "test-clean"))
 
 
 def test_links_that_loop_or_meet_do_not_change_the_tree(speech, tmp_path):

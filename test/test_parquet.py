@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import subprocess
 import sys
 
@@ -233,6 +234,11 @@ def test_a_download_that_is_not_complete_is_refused(tmp_path, speech, missing):
         ("clean/test/0000.parquet", True),
         ("clean/test-00000-of-00001.parquet", True),
         ("data/clean/test/0000.parquet", True),
+        ("all/test.clean/0000.parquet", True),
+        ("all/test.clean-00000-of-00001.parquet", True),
+        ("all/test.other/0000.parquet", False),
+        ("clean/test.clean/0000.parquet", False),
+        ("clean/test/.0000.parquet", False),
         ("clean/train.100/0000.parquet", False),
         ("other/test/0000.parquet", False),
         ("0000.parquet", False),
@@ -245,10 +251,18 @@ def test_which_files_of_a_copy_are_read(tmp_path, speech, layout, found):
     if found:
         assert list(open_dataset("clean", str(tmp_path / "copy")).ids) == ORDER
     else:
-        with pytest.raises(
-            SuiteError, match=r"or the hub's parquet files as in clean/test/0000\.parquet, found neither"
-        ):
+        there = "" if path.name.startswith(".") else f", but {layout}"
+        message = f"or the hub's parquet files as in clean/test/0000.parquet, found neither{there}; see"
+        with pytest.raises(SuiteError, match=re.escape(message)):
             open_dataset("clean", str(tmp_path / "copy"))
+
+
+def test_the_files_of_a_configuration_come_before_those_of_all(tmp_path, speech):
+    for layout in ("clean/test/0000.parquet", "all/test.clean/0000.parquet"):
+        path = tmp_path / "copy" / layout
+        path.parent.mkdir(parents=True)
+        write_speech(tmp_path, speech, 1)[0].rename(path)
+    assert list(open_dataset("clean", str(tmp_path / "copy")).ids) == ORDER
 
 
 def test_broken_audio_is_refused_with_its_file_and_id(tmp_path, flac):

@@ -62,8 +62,9 @@ def check_unique(ids: PackedStrings, where: Callable[[int], str], what: str = "u
 
 
 def walk(root: Path, *suffixes: str) -> Iterator[tuple[str, list[str]]]:
-    """Every folder below `root`, with the sorted names of its files that end in one of `suffixes`.
+    """Every folder below `root`, with the sorted names of its files that end in one of `suffixes`, in any case.
 
+    Names that begin with a dot are no data: macOS puts a `._name` beside each file that it copies to some drives.
     Links are followed, because data sets are often linked, but no folder is visited twice. Raises SuiteError for a
     folder that cannot be read, for a link to nothing, and for a named pipe or device that has one of the suffixes:
     skipping them would change the score silently.
@@ -80,11 +81,13 @@ def walk(root: Path, *suffixes: str) -> Iterator[tuple[str, list[str]]]:
             visited.add((status.st_dev, status.st_ino))
             with os.scandir(folder) as entries:
                 for entry in entries:
+                    if entry.name.startswith("."):
+                        continue
                     if entry.is_symlink():
                         entry.stat()  # raises OSError for a link to nothing, where is_dir() gives False
                     if entry.is_dir():
                         inside.append(entry.path)
-                    elif entry.name.endswith(suffixes):
+                    elif entry.name.lower().endswith(suffixes):
                         if not entry.is_file():
                             raise SuiteError(f"{entry.path}: expected a regular file, found something else; remove it")
                         names.append(entry.name)
@@ -97,5 +100,5 @@ def walk(root: Path, *suffixes: str) -> Iterator[tuple[str, list[str]]]:
 
 
 def find_files(root: Path, suffix: str) -> list[Path]:
-    """The files below `root` whose names end in `suffix`, sorted; found by `walk`."""
+    """The files below `root` whose names end in `suffix`, in any case, sorted; found by `walk`."""
     return sorted(Path(folder, name) for folder, names in walk(root, suffix) for name in names)

@@ -26,7 +26,8 @@ def check_paths(dataset_path: str | None, model: str | None) -> None:
 def open_dataset(which: str, dataset_path: str | None = None, limit: int | None = None) -> Dataset:
     """Open `validation`, `clean` or `other`, cut to the first `limit` utterances.
 
-    With `dataset_path` nothing is downloaded: it is a LibriSpeech tree, or a folder with the hub's parquet files.
+    With `dataset_path` nothing is downloaded: it is a LibriSpeech tree, the split's folder of one, or a folder with the
+    hub's parquet files.
     Raises SuiteError if the data are missing, empty or inconsistent.
     """
     split = SPLITS[which]
@@ -36,30 +37,37 @@ def open_dataset(which: str, dataset_path: str | None = None, limit: int | None 
         return HubDataset(split.hub_id, split, limit)
     check_paths(dataset_path, None)
     root = Path(dataset_path)
-    for folder in (root / split.folder, root / "LibriSpeech" / split.folder):
+    own = [root] if root.resolve().name == split.folder else []
+    for folder in (root / split.folder, root / "LibriSpeech" / split.folder, *own):
         if folder.is_dir():
             return LibriSpeechTree(folder, limit)
     if files := parquet_files(root, split):
         from .parquet import ParquetFiles
 
         return ParquetFiles(files, limit)
+    others = find_files(root, ".parquet")
+    found = f"neither, but {others[0].relative_to(root)}" if others else "neither"
     raise SuiteError(
         f"{root}: expected a folder {split.folder}, or the hub's parquet files as in {split.hub_config}/"
-        f"{split.hub_split}/0000.parquet, found neither; see --dataset_path"
+        f"{split.hub_split}/0000.parquet, found {found}; see --dataset_path"
     )
 
 
 def parquet_files(root: Path, split: Split) -> list[Path]:
     """The split's files in a copy of the hub's data set: <config>/<split>/*.parquet or <config>/<split>-*.parquet.
 
-    Raises SuiteError if names like `test-00000-of-00002.parquet` say that one is missing.
+    Without these, those of the configuration `all`, whose splits are named like `test.clean`. Raises SuiteError if
+    names like `test-00000-of-00002.parquet` say that one is missing.
     """
-    files = [
-        path
-        for path in find_files(root, ".parquet")
-        if split.hub_config in path.relative_to(root).parts[:-1]
-        and (split.hub_split == path.parent.name or path.name.startswith(f"{split.hub_split}-"))
-    ]
+
+    def is_of(path: Path, config: str, name: str) -> bool:
+        parents = path.relative_to(root).parts[:-1]
+        return config in parents and (name == path.parent.name or path.name.startswith(f"{name}-"))
+
+    found = find_files(root, ".parquet")
+    own = [path for path in found if is_of(path, split.hub_config, split.hub_split)]
+    joint = [path for path in found if is_of(path, "all", f"{split.hub_split}.{split.hub_config}")]
+    files = own or joint
     names = {str(path) for path in files}
     for path in files:
         if match := _SHARD.fullmatch(str(path)):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""LibriSpeech as openslr.org packs it: a tree of FLAC files with transcripts beside them.
+"""LibriSpeech as openslr.org packs it: a tree of FLAC files with transcripts beside them. WAV files will do, too.
 
 The training set has 281,241 utterances. So the tree is kept as an index of about 60 bytes for each: a path is put
 together, and a text is read, when it is asked for.
@@ -20,21 +20,30 @@ from .base import Dataset, check_unique, check_utterance, walk
 from .packed import PackedStrings
 
 _UTTERANCE_ID = re.compile(r"(\d{1,18})-(\d{1,18})-(\d{1,18})", re.ASCII)  # speaker, chapter, utterance
-_AUDIO, _TRANSCRIPTS = ".flac", ".trans.txt"
+_AUDIO, _TRANSCRIPTS = (".flac", ".wav"), ".trans.txt"  # in any case
+_SEPARATOR = re.compile(r"[ \t]+")  # between an id and its text
+_BYTE_ORDER_MARK = "\ufeff"  # some editors begin a file with it
 _BLOCK_BYTES = 1 << 16
 
 
 class LibriSpeechTree(Dataset):
-    """`<speaker>/<chapter>/<id>.flac` with `<speaker>-<chapter>.trans.txt`, ordered by the three numbers of the id."""
+    """`<speaker>/<chapter>/<id>.flac` with `<speaker>-<chapter>.trans.txt`, ordered by the three numbers of the id.
+
+    The audio may be `.wav` as well.
+    """
 
     def __init__(self, folder: Path, limit: int | None = None) -> None:
         audio, transcripts = _Index(), _Index()
-        for parent, names in walk(folder, _AUDIO, _TRANSCRIPTS):
-            audio.add(parent, ((name[: -len(_AUDIO)], 0) for name in names if name.endswith(_AUDIO)))
-            for path in (f"{parent}/{name}" for name in names if name.endswith(_TRANSCRIPTS)):
+        suffixes: dict[str, int] = {}  # of audio files, without the dot, as they are written -> number
+        for parent, names in walk(folder, *_AUDIO, _TRANSCRIPTS):
+            parts = [name.rpartition(".") for name in names if name.lower().endswith(_AUDIO)]
+            audio.add(parent, ((stem, suffixes.setdefault(suffix, len(suffixes))) for stem, _, suffix in parts))
+            for path in (f"{parent}/{name}" for name in names if name.lower().endswith(_TRANSCRIPTS)):
                 transcripts.add(path, _read_ids(path))
         if not len(audio.ids):
-            raise SuiteError(f"{folder}: expected <speaker>/<chapter>/*.flac, found no audio; see --dataset_path")
+            raise SuiteError(
+                f"{folder}: expected <speaker>/<chapter>/*.flac or *.wav, found no audio; see --dataset_path"
+            )
         check_unique(audio.ids, audio.where)
         check_unique(transcripts.ids, transcripts.where, "the transcript of")
         rows = _match(folder, audio.ids, transcripts.ids)
@@ -43,14 +52,16 @@ class LibriSpeechTree(Dataset):
         self.texts = _Transcripts(self.ids, transcripts, rows[order])
         self._folders = audio.places
         self._folder = np.frombuffer(audio.place, np.int32)[order]
+        self._suffixes = list(suffixes)
+        self._suffix = np.frombuffer(audio.start, np.int64)[order].astype(np.int8)
 
     def waveform(self, index: int) -> np.ndarray:
-        path = f"{self._folders[self._folder[index]]}/{self.ids[index]}{_AUDIO}"
+        path = f"{self._folders[self._folder[index]]}/{self.ids[index]}.{self._suffixes[self._suffix[index]]}"
         return decode(Path(path), path)
 
 
 class _Index:
-    """Ids, and where each was found: in which folder or file, and from which byte on."""
+    """Ids, and where each was found: in which folder or file, and there from which byte on, or with which suffix."""
 
     def __init__(self) -> None:
         self.ids, self.places = PackedStrings(), PackedStrings()
@@ -112,10 +123,10 @@ def _read_ids(path: str) -> Iterator[tuple[str, int]]:
 
 def _read_line(path: str, line: bytes) -> tuple[str, str]:
     try:
-        utterance_id, _, text = line.decode("utf-8").strip().partition(" ")
+        fields = _SEPARATOR.split(line.decode("utf-8").removeprefix(_BYTE_ORDER_MARK).strip(), maxsplit=1)
     except UnicodeDecodeError:
         raise SuiteError(f"{path}: expected UTF-8 text, found other bytes; copy the file again") from None
-    return utterance_id, text
+    return fields[0], "".join(fields[1:])
 
 
 def _match(folder: Path, audio: PackedStrings, transcripts: PackedStrings) -> np.ndarray:
