@@ -105,6 +105,8 @@ def test_who_waits_for_an_event(opened, stream):
     event, _ = opened.rt.create_event()
     assert opened.rt.record_event(event, stream) == 0
     assert opened.rt.stream_wait_event(other, event) == 0
+    assert [opened.rt.query_event_wait_status(event) for _ in range(2)] == [(WAITING, 0), (FINISHED, 0)]
+    assert opened.rt.stream_wait_event(other, event) == 0
     assert opened.rt.query_event_wait_status(event) == (WAITING, 0)
     assert opened.rt.synchronize_stream(other) == 0
     assert opened.rt.query_event_wait_status(event) == (FINISHED, 0)
