@@ -10,7 +10,7 @@ import sys
 
 import onnx
 import pytest
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
 from .client import EMULATOR, compile_om, conv_graph, run_atc
 
@@ -47,6 +47,8 @@ REFUSED = [
     ("E10001", [ONE, "--input_fp16_nodes=other"]),
     ("E10001", [ONE, "--output_type=BF16"]),
     ("E10054", [ONE, "20000"]),
+    ("E10054", [ONE, "--log"]),
+    ("E10054", ["--log", ONE]),
     ("E13000", [ONE, "--model=missing.onnx"]),
     ("E13000", [ONE, "--output=missing/folder/m"]),
 ]
@@ -92,6 +94,17 @@ def test_atc_refuses_graphs(tmp_path, capsys, code, content):
     shape = "--input_shape=input:1,-1;attention_mask:1,-1"
     assert compile_om(tmp_path / "m", shape) == 255
     assert f"\n{code}: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("strict", "status"), [("1", 255), ("0", 0)])
+def test_integer_inputs_are_against_the_list_of_restrictions(tmp_path, monkeypatch, strict, status):
+    monkeypatch.setenv("ACL_EMULATOR_STRICT", strict)
+    model = conv_graph(masked=False)
+    model.graph.input[0].type.tensor_type.elem_type = TensorProto.INT64
+    model.graph.node.insert(0, helper.make_node("Cast", ["input"], ["samples"], to=TensorProto.FLOAT))
+    model.graph.node[1].input[0] = "samples"
+    onnx.save(model, tmp_path / "m.onnx")
+    assert compile_om(tmp_path / "m", "--input_shape", "input:1,-1", "--dynamic_dims", "10;20") == status
 
 
 @pytest.mark.parametrize("missing", ["--model", "--framework", "--output", "--soc_version"])

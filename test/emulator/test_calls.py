@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ctypes
+import resource
 import threading
 import time
 
@@ -72,6 +73,59 @@ def test_memory_is_set_and_results_are_copied_into_bytes(opened):
     assert opened.rt.free(pointer) == 0
 
 
+def test_memory_is_set_in_the_order_of_a_stream(opened, stream):
+    pointer, _ = opened.rt.malloc(64, 0)
+    assert opened.rt.memset_async(pointer, 64, 7, 65, stream) == 107000
+    assert opened.rt.memset_async(pointer, 64, 7, 64, stream) == 0
+    assert opened.rt.synchronize_stream(stream) == 0
+    target = bytes(bytearray(64))
+    assert opened.rt.memcpy(opened.util.bytes_to_ptr(target), 64, pointer, 64, D2H) == 0
+    assert target == bytes([7]) * 64
+    assert opened.rt.free(pointer) == 0
+
+
+def test_large_memory_takes_only_what_is_used(opened):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    pointers = [opened.rt.malloc(4 << 30, 0)[0], opened.rt.malloc_host(2 << 30)[0]]
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 1 << 20  # KiB
+    assert opened.rt.free(pointers[0]) == 0
+    assert opened.rt.free_host(pointers[1]) == 0
+
+
+def test_memory_belongs_to_the_device_and_not_to_a_context(acl):
+    acl.init("")
+    context, _ = acl.rt.create_context(0)
+    pointers = [acl.rt.malloc(64, 0)[0], acl.rt.malloc_host(64)[0]]
+    assert acl.rt.destroy_context(context) == 0
+    assert (acl.rt.free(pointers[0]), acl.rt.free_host(pointers[1])) == (0, 0)
+    assert acl.finalize() == 0
+    assert_clean()
+
+
+def test_a_description_that_nobody_has_filled(opened):
+    desc = opened.mdl.create_desc()
+    assert (opened.mdl.get_num_inputs(desc), opened.mdl.get_input_dims(desc, 0)) == (0, ({}, 100000))
+    assert opened.mdl.destroy_desc(desc) == 0
+
+
+def test_a_data_buffer_may_hold_anything_until_it_is_used(opened):
+    buffer = opened.create_data_buffer(0, 1)
+    assert opened.update_data_buffer(buffer, 0, 0) == 0
+    assert opened.destroy_data_buffer(buffer) == 0
+
+
+def test_structures_are_there_before_acl_is(start):
+    acl = start(STRICT=0)
+    dataset = acl.mdl.create_dataset()
+    assert acl.rt.set_device(0) == 0
+    assert acl.init() == 0
+    assert acl.mdl.destroy_dataset(dataset) == 0
+    assert acl.rt.reset_device_force(0) == 0
+    assert acl.finalize() == 0
+    assert {entry["call"] for entry in report().advice} == {"acl.mdl.create_dataset", "acl.rt.set_device"}
+    assert (report().violations, report().leaks) == ([], [])
+
+
 def test_streams_have_priorities(opened):
     assert opened.rt.device_get_stream_priority_range() == (7, 0, 0)
     stream, code = opened.rt.create_stream_with_config(0, 1)
@@ -83,11 +137,22 @@ def test_streams_have_priorities(opened):
 
 def test_an_event_is_asked_without_waiting(opened, stream):
     event, _ = opened.rt.create_event_with_flag(SYNC | TIME_LINE)
-    assert opened.rt.query_event_status(event) == (COMPLETE, 0)  # nothing to wait for
     assert opened.rt.record_event(event, stream) == 0
+    assert opened.rt.stream_query(stream) == (1, 0)
     answers = [opened.rt.query_event_status(event) for _ in range(3)]
-    assert answers == [(NOT_READY, 0), (COMPLETE, 0), (COMPLETE, 0)]
+    assert answers == [(COMPLETE, 0), (COMPLETE, 0), (COMPLETE, 0)]  # the second question
+    assert opened.rt.record_event(event, stream) == 0
+    assert [opened.rt.query_event(event) for _ in range(2)] == [(1, 0), (0, 0)]
+    assert opened.rt.stream_query(stream) == (0, 0)
     assert opened.rt.destroy_event(event) == 0
+
+
+def test_an_event_that_was_never_recorded(opened, stream):
+    plain, extended = opened.rt.create_event()[0], opened.rt.create_event_ex_with_flag(SYNC)[0]
+    assert [opened.rt.query_event_status(event) for event in (plain, extended)] == [(NOT_READY, 0), (COMPLETE, 0)]
+    assert [opened.rt.synchronize_event(event) for event in (plain, extended)] == [0, 0]
+    assert [opened.rt.stream_wait_event(stream, event) for event in (plain, extended)] == [107000, 0]
+    assert [opened.rt.destroy_event(event) for event in (plain, extended)] == [0, 0]
 
 
 def test_an_event_on_the_simulated_clock(start):
@@ -130,23 +195,28 @@ def test_an_extended_event_may_be_recorded_again_at_once(opened, stream):
     assert [opened.rt.destroy_event(event) for event in (first, last)] == [0, 0]
 
 
-@pytest.mark.parametrize(
-    ("create", "flags", "wait", "reset", "ask"),
-    [
-        ("create_event_with_flag", SYNC, 0, 0, 0),
-        ("create_event_with_flag", TIME_LINE, 207000, 207000, 207000),
-        ("create_event_ex_with_flag", SYNC, 0, 207000, 207000),
-        ("create_event_ex_with_flag", TIME_LINE, 207000, 207000, 207000),
-    ],
-)
-def test_what_an_event_may_be_used_for(opened, stream, create, flags, wait, reset, ask):
-    event, _ = getattr(opened.rt, create)(flags)
+@pytest.mark.parametrize(("create", "reset"), [("create_event_with_flag", 0), ("create_event_ex_with_flag", 207000)])
+def test_what_an_event_may_be_used_for(opened, stream, create, reset):
+    event, _ = getattr(opened.rt, create)(SYNC)
     assert opened.rt.record_event(event, stream) == 0
-    assert opened.rt.stream_wait_event(stream, event) == wait
-    assert opened.rt.query_event_wait_status(event)[1] == ask
+    assert opened.rt.stream_wait_event(stream, event) == 0
+    assert opened.rt.query_event_wait_status(event)[1] == 0
     assert opened.rt.reset_event(event, stream) == reset
     assert opened.rt.destroy_event(event) == 0  # in use, which is allowed
     assert opened.rt.synchronize_stream(stream) == 0
+    assert opened.rt.create_event_ex_with_flag(0) == (0, 107000)
+
+
+def test_the_time_between_events_after_waiting_for_the_last_one(start, models):
+    client = Client(start(STRICT=0), models / "one.om", asynchronous=True)
+    rt, events = client.acl.rt, [client.call("rt.create_event") for _ in range(2)]
+    for event in events:
+        assert rt.record_event(event, client.stream) == 0
+    assert rt.event_elapsed_time(*events) == (0.0, 107006)
+    assert rt.synchronize_event(events[1]) == 0
+    elapsed_ms, code = rt.event_elapsed_time(*events)
+    assert code == 0 and elapsed_ms >= 0
+    assert [entry["call"] for entry in report().advice] == ["acl.rt.event_elapsed_time"]
 
 
 # Callbacks
@@ -250,10 +320,14 @@ def test_a_callback_that_does_not_block(opened, stream, reporter):
 def test_callbacks_need_a_thread(opened, stream, reporter):
     rt = opened.rt
     assert rt.launch_callback(print, None, BLOCKS, stream) == 107015
-    assert rt.unsubscribe_report(reporter, stream) == 107012
+    assert rt.unsubscribe_report(reporter, stream) == 107011
+    assert [rt.process_report(timeout_ms) for timeout_ms in (-2, -1, 0)] == [100000, 107012, 107012]
     assert [rt.subscribe_report(reporter, stream) for _ in range(2)] == [0, 107011]
-    assert rt.process_report(0) == 507012  # this thread has no callbacks
+    assert rt.unsubscribe_report(threading.get_ident(), stream) == 107012
     assert rt.unsubscribe_report(reporter, stream) == 0
+    assert rt.subscribe_report(threading.get_ident(), stream) == 0
+    assert rt.process_report(0) == 507012
+    assert rt.unsubscribe_report(threading.get_ident(), stream) == 0
     with pytest.raises(TypeError, match="callable"):
         rt.launch_callback(7, None, BLOCKS, stream)
 
@@ -419,6 +493,8 @@ def test_descriptions_say_what_they_were_told(opened):
     assert opened.get_tensor_desc_num_dims(desc) == 2
     assert [opened.get_tensor_desc_dim_v2(desc, axis) for axis in range(3)] == [(1, 0), (20, 0), (0, 100000)]
     assert opened.get_tensor_desc_size(desc) == 80
+    assert opened.get_tensor_desc_element_count(desc) == 20
+    assert [opened.data_type_size(number) for number in (0, 1, 9, 27)] == [4, 2, 8, 0]
     assert opened.destroy_tensor_desc(desc) is None
     for shape in ((1, 20), [1, 20.0]):
         with pytest.raises(TypeError):

@@ -7,6 +7,7 @@ import ctypes
 import json
 import re
 import signal
+import struct
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import TypeVar
@@ -120,7 +121,28 @@ def swaps_the_kind(acl, client, slot):
 
 @mistake("not device memory")
 def passes_host_memory_to_the_model(acl, client, slot):
-    acl.create_data_buffer(slot.host_inputs[0], 160)
+    acl.update_data_buffer(slot.in_buffers[0], slot.host_inputs[0], 160)
+    slot.set_gear(20)
+    slot.execute()
+
+
+@mistake("no multiple of 64")
+def starts_a_buffer_anywhere(acl, client, slot):
+    pointer, _ = acl.rt.malloc(320, 0)
+    acl.update_data_buffer(slot.in_buffers[0], pointer + 32, 160)
+    slot.set_gear(20)
+    slot.execute()
+
+
+@mistake("another device")
+def passes_memory_of_another_device(acl, client, slot):
+    context, _ = acl.rt.get_context()
+    acl.rt.create_context(1)
+    pointer, _ = acl.rt.malloc(160, 0)
+    acl.rt.set_context(context)
+    acl.update_data_buffer(slot.in_buffers[0], pointer, 160)
+    slot.set_gear(20)
+    slot.execute()
 
 
 @mistake("a handle, not memory")
@@ -140,12 +162,28 @@ def overruns_host_memory(acl, client, slot):
     acl.rt.free_host(slot.host_inputs[0])
 
 
-@mistake("no successful set_input_dynamic_dims")
+@bad_order("nobody has set a gear")
 def never_sets_a_gear(acl, client, slot):
+    acl.rt.memset(slot.inputs[0], 160, 0, 160)
+    assert acl.mdl.execute(client.model, slot.in_set, slot.out_set) == 0
+
+
+@bad_order("nobody has set a gear")
+def fills_the_selector_itself(acl, client, slot):
+    slot.copy(slot.inputs[0], slot.host_inputs[0], 80, H2D)
+    gear = struct.pack("<i", 20)
+    acl.rt.memcpy(slot.inputs[1], 4, acl.util.bytes_to_ptr(gear), 4, H2D)
+    assert acl.mdl.execute(client.model, slot.in_set, slot.out_set) == 0
+
+
+@mistake("which is no gear")
+def fills_the_selector_with_another_number(acl, client, slot):
+    gear = struct.pack("<i", 21)
+    acl.rt.memcpy(slot.inputs[1], 4, acl.util.bytes_to_ptr(gear), 4, H2D)
     acl.mdl.execute(client.model, slot.in_set, slot.out_set)
 
 
-@mistake("no successful set_input_dynamic_dims")
+@mistake("the last choice of a gear failed")
 def goes_on_after_a_refused_gear(acl, client, slot):
     slot.set_gear(20)
     with pytest.raises(CallFailed, match="145013"):
@@ -277,16 +315,25 @@ def uses_a_model_in_another_context(acl, client, slot):
     acl.mdl.execute(client.model, slot.in_set, slot.out_set)
 
 
-@mistake("after acl.finalize")
+@bad_order("after acl.finalize")
 def calls_after_finalize(acl, client, slot):
     acl.finalize()
     acl.rt.malloc(64, 0)
 
 
-@bad_order("a release after acl.finalize")
+@bad_order("called after acl.finalize")
 def releases_after_finalize(acl, client, slot):
     acl.finalize()
-    acl.rt.destroy_stream(client.stream)
+    assert acl.rt.destroy_stream(client.stream) == 0
+    assert acl.rt.set_context(12345) == 0
+    assert acl.mdl.get_dataset_num_buffers(slot.in_set) == 2
+
+
+@bad_order("has to be freed before its device is reset")
+def resets_the_device_before_it_frees(acl, client, slot):
+    acl.rt.set_device(1)
+    acl.rt.malloc(64, 0)
+    acl.rt.reset_device(1)
 
 
 @mistake("touched the list")
@@ -303,7 +350,9 @@ def overruns_the_dims(acl, client, slot):
 
 
 @pytest.mark.parametrize(("mistake", "text"), MISTAKES, ids=names(MISTAKES))
-def test_a_broken_client_is_caught(acl, client, mistake, text):
+def test_a_broken_client_is_caught(start, models, mistake, text):
+    acl = start(DEVICES=2)
+    client = Client(acl, models / "one.om")
     with pytest.raises(acl.ContractViolation, match=text):
         mistake(acl, client, client.slots[0])
     violation = report().violations[-1]
@@ -611,6 +660,24 @@ def test_a_violation_at_the_very_end_counts(tmp_path):
     done = run_program(code)
     assert done.returncode == 70
     assert "violation: acl.rt.free" in done.stderr
+
+
+def test_a_process_that_ends_without_its_exit_handlers_leaves_a_report(tmp_path):
+    code = """
+        import os
+
+        import acl
+
+        acl.init()
+        acl.rt.set_device(0)
+        try:
+            acl.rt.free(12345678)
+        except BaseException:
+            os._exit(3)
+    """
+    path = tmp_path / "report.json"
+    assert run_program(code, REPORT=path).returncode == 3
+    assert [entry["call"] for entry in json.loads(path.read_text(encoding="utf-8"))["violations"]] == ["acl.rt.free"]
 
 
 def test_a_swallowed_violation_is_still_reported(tmp_path):
