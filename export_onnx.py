@@ -93,8 +93,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         num_threads=default_threads(),
     )
     print(f"written: {path} ({size_mb(path):.1f} MB)")
-    if path.with_suffix(".om").exists():
-        print(f"{path.with_suffix('.om')} was compiled from an earlier export: run onnx2om.sh again")
+    for compiled in (path.with_suffix(".om"), path.with_suffix(".om2")):
+        if compiled.exists():
+            print(f"{compiled} was compiled from an earlier export: run onnx2om.sh again")
     if args.quantize:
         del model
         quantized = folder / model_name(MODEL_NAME, attention_mask=args.attention_mask, int8=True)

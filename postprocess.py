@@ -56,13 +56,15 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def open_inputs(args: argparse.Namespace, source: Source | None, locks: ExitStack) -> Manifest | None:
+def open_inputs(
+    args: argparse.Namespace, source: Source | None, folder: OutputFolder, locks: ExitStack
+) -> Manifest | None:
     """The manifest that the user names, kept from writers by `locks`; None if there is none.
 
-    `source` is a folder of results in which it may be already.
+    `source` is a folder of results in which it may be already; `folder`, that of the scores, is locked.
     """
     from wav2vec2_eval.errors import SuiteError
-    from wav2vec2_eval.files.manifest import open_manifest
+    from wav2vec2_eval.files.manifest import Manifest, open_manifest
     from wav2vec2_eval.files.names import MANIFEST_NAME
 
     path = args.input_info_file_path
@@ -70,7 +72,10 @@ def open_inputs(args: argparse.Namespace, source: Source | None, locks: ExitStac
         return None
     if source is not None and source.has(MANIFEST_NAME):
         raise SuiteError(f"{source.folder}: its results carry their manifest; leave --input_info_file_path out")
-    return locks.enter_context(open_manifest(path / MANIFEST_NAME if path.is_dir() else path))
+    path = path / MANIFEST_NAME if path.is_dir() else path
+    if path.parent.exists() and folder.path.samefile(path.parent):
+        return Manifest(path)
+    return locks.enter_context(open_manifest(path))
 
 
 def read_symbols(args: argparse.Namespace, source: Source | None) -> Symbols:
@@ -100,20 +105,22 @@ def read_references(args: argparse.Namespace, source: Source | None, inputs: Man
     from wav2vec2_eval.sources.choose import open_dataset
 
     run = None if source is None else source.run
-    made_from = run and (run.data or run).which_dataset
+    made_from = run and run.of_data.which_dataset
     if source is not None and made_from is not None and args.which_dataset not in (None, made_from):
         raise SuiteError(f"{source.folder}: its results are of --which_dataset={made_from}, not {args.which_dataset}")
     references: References | None = None
     if inputs is not None:
         known = inputs.references()
-        references = None if known is None else {key: known[key] for key in inputs}
+        if known is not None:
+            references = known if known.has_keys_of(inputs) else {key: known[key] for key in inputs}
     elif source is not None and source.has(UTTERANCES_NAME):
         references = read_utterances(source.folder / UTTERANCES_NAME, source)
     if references is not None:
         return references if args.limit is None else dict(islice(references.items(), args.limit))
     if args.which_dataset is None:
         place = args.bin_file_path if source is None else source.folder
-        raise SuiteError(f"{place}: has no {UTTERANCES_NAME}; give --which_dataset or --input_info_file_path")
+        remedy = "--which_dataset" if inputs is not None else "--which_dataset or --input_info_file_path"
+        raise SuiteError(f"{place}: has no {UTTERANCES_NAME}; give {remedy}")
     dataset = open_dataset(args.which_dataset, args.dataset_path, args.limit)
     return {
         # Decoded for its length: results are checked against it.
@@ -149,8 +156,8 @@ def score_ais_bench(
     from wav2vec2_eval.speech.latency import format_figures, summarise
 
     latencies, reason = read_times(files)
-    data = None if source is None else source.run
-    write_scores(folder, name, pairs, SCRIPT, inference=Run(SCRIPT, engine=ENGINE, data=data and (data.data or data)))
+    run = None if source is None else source.run
+    write_scores(folder, name, pairs, SCRIPT, inference=Run(SCRIPT, engine=ENGINE, data=run and run.of_data))
     if not latencies:
         print(f"no times: {reason}")
         return
@@ -184,7 +191,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if files is None:
             source = Source(path)
             check_some(source)
-        inputs = open_inputs(args, source, locks)
+        inputs = open_inputs(args, source, folder, locks)
         carrier = source if inputs is None else inputs.source
         symbols = read_symbols(args, carrier)
         references = read_references(args, carrier, inputs)

@@ -87,7 +87,10 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
             "--layout=ais_bench: ais_bench runs an .om, which takes no other lengths than its gears; give --gears"
         )
     if args.layout == "ais_bench" and "," in args.pre_data_save_path:
-        parser.error("--pre_data_save_path: ais_bench takes a comma for the end of a path; choose a path without one")
+        parser.error(
+            f"--pre_data_save_path: ais_bench separates paths by commas; expected a path without one, found "
+            f"{args.pre_data_save_path!r:.80}"
+        )
     return args
 
 

@@ -60,9 +60,7 @@ SCRIPT = Path(__file__).name
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = cli.ArgumentParser(__doc__)
     option = parser.add_argument
-    option(
-        "--model_path", required=True, type=cli.path, metavar="FILE", help=".om for an NPU, .onnx for this host's CPU"
-    )
+    option("--model_path", required=True, type=cli.path, metavar="FILE", help=".om or .om2 for an NPU, .onnx for a CPU")
     option("--device_id", type=cli.integer(0, cli.LAST_DEVICE), default=0, metavar="N", help="NPU; not used by the CPU")
     option(
         "--cpu_run",

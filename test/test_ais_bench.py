@@ -136,8 +136,44 @@ def test_without_times_the_scores_are_written(user, chain, capsys):
     Path("out/b_summary.json").unlink()
     score()
     assert scores("scores") == scores(chain / "om_infer_res_clean")
-    assert capsys.readouterr().out.endswith("no times: out/b_summary.json: no such file\n")
+    assert capsys.readouterr().out.endswith(f"no times: {Path.cwd()}/out/b_summary.json: no such file\n")
     assert not Path("scores/infer_time.txt").exists()
+
+
+def test_results_are_found_through_a_link_with_their_times(user, chain):
+    user({"out/clean": KEYS})
+    Path("out/latest").symlink_to("clean")
+    Path("out/clean/loop").symlink_to("loop")
+    score("--bin_file_path=out/latest")
+    assert scores("scores") == scores(chain / "om_infer_res_clean")
+    assert Path("scores/infer_time.txt").exists()
+
+
+def test_our_own_results_stay_ours_beside_files_of_such_names(chain, tmp_path, monkeypatch):
+    shutil.copytree(chain / "om_infer_res_clean", tmp_path / "ours")
+    monkeypatch.chdir(tmp_path)
+    Path("ours/plot_0.npy").touch()
+    assert ais_bench.find(Path("ours")) is None
+
+
+def test_a_manifest_beside_the_results_does_not_lock_them_out(user, chain, model_folder):
+    """The second time the scores' files.tsv is there, which does not have the copies of the user."""
+    user({"out/clean": KEYS})
+    for name in ("bin_file.info", "utterances.tsv"):
+        shutil.copy(chain / "pre_data/clean" / name, "out/clean")
+    options = ("--bin_file_path=out/clean", "--input_info_file_path=out/clean/bin_file.info")
+    options += (f"--model_name_or_path={model_folder}", "--res_save_path=out/clean/transcriptions.txt")
+    score(*options)
+    assert Path("out/clean/wer.txt").read_text() == (chain / "om_infer_res_clean/wer.txt").read_text()
+    with pytest.raises(SuiteError, match=r"out/clean: has no utterances\.tsv; give --which_dataset"):
+        score(*options)
+
+
+def test_scores_are_no_baseline(user, chain):
+    user({"out": KEYS})
+    score()
+    with pytest.raises(SuiteError, match=r"scores: holds results of postprocess\.py; see --suite and --baseline"):
+        report.main([f"--suite={chain / 'om_infer_res_clean'}", "--baseline=scores", "--output=report"])
 
 
 def test_times_do_not_stay_beside_scores_of_other_results(user, chain):

@@ -254,7 +254,7 @@ PREPROCESS_CASES = [
         "data for ais_bench below a comma",
         unchanged,
         (*PREPROCESS, *CLEAN, "--layout=ais_bench", "--pre_data_save_path=./a,b"),
-        "ais_bench takes a comma for the end of a path; choose a path without one",
+        "ais_bench separates paths by commas; expected a path without one, found './a,b'",
     ),
     Case(
         "a foreign folder with the name of a model input",
@@ -491,8 +491,8 @@ POSTPROCESS_CASES = [
     ),
     Case(
         "results of two tools",
-        create("om_infer_res_clean/1_0.bin"),
-        POSTPROCESS,
+        together(create("two/1_0.bin"), create("two/0.0.bin")),
+        (*POSTPROCESS[:1], "--bin_file_path=./two", "--res_save_path=./t/t.txt"),
         "holds results of ais_bench (1_0.bin) and of pyacl_infer.py (0.0.bin)",
     ),
     Case(

@@ -68,6 +68,29 @@ def test_an_old_python_is_one_line(tmp_path, program, version):
     assert found == (2, "", expected(program, version))
 
 
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            ModuleNotFoundError("No module named 'wav2vec2_eval.speech.x'", name="wav2vec2_eval.speech.x"),
+            "is not complete",
+        ),
+        (
+            ImportError("cannot import name 'a' from 'wav2vec2_eval.b'", name="wav2vec2_eval.b"),
+            "copy wav2vec2_eval/ again",
+        ),
+        (ModuleNotFoundError("No module named '_ctypes'", name="_ctypes"), "built without its module '_ctypes'"),
+        (ModuleNotFoundError("No module named 'zlib'", name="zlib"), "built without its module 'zlib'"),
+        (ModuleNotFoundError("No module named 'numpy'", name="numpy"), "the Python package 'numpy' is missing"),
+    ],
+)
+@pytest.mark.parametrize("program", ["pyacl_infer.py", "preprocess.py"])
+def test_what_is_lacking_is_named(error, message, program):
+    said = needs.lacking(error, program)
+    assert message in said
+    assert ("requirements" in said) == ("package" in message)
+
+
 def old_pythons() -> dict[str, str]:
     """Version -> path of the Pythons on PATH that are older than 3.11 and can run."""
     found: dict[str, str] = {}

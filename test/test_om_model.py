@@ -112,7 +112,8 @@ LOGGED = (
         (500002, LOGGED, "Ascend910B2", "m.om: compiled for Ascend910B, but this host has Ascend910B2; "),
         (500002, LOGGED, None, "m.om: compiled for Ascend910B, but this host has another chip; "),
         (145000, "E10001: soc version is not support in this device", "Ascend310P3", "but this host has Ascend310P3; "),
-        (507008, "", "Ascend310P3", "m.om: compiled for another chip, but this host has Ascend310P3; "),
+        (507008, "", "Ascend310P3", "m.om: probably compiled for another chip, but this host has Ascend310P3; "),
+        (500002, "model socVersion=Ascend310P3: no memory", "Ascend310P3", None),
         (500002, "E19999: out of memory", "Ascend310P3", None),
         (507000, "", "Ascend310P3", None),
         (None, "", "Ascend310P3", None),
@@ -120,7 +121,7 @@ LOGGED = (
 )
 def test_which_failures_of_loading_tell_of_another_chip(code, report, soc, message):
     error = AclError("acl.mdl.load_from_file failed", code, report)
-    assert tells_of_another_chip(error) == (message is not None)
+    assert tells_of_another_chip(error, soc) == (message is not None)
     if message:
         said = other_chip_message(error, Path("models/m.om"), soc)
         assert message in said and said.endswith("(acl.mdl.load_from_file failed)")

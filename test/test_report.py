@@ -93,6 +93,13 @@ def test_throughput_counts_the_chips_of_a_card(results, tmp_path, soc, chips):
     assert "ratios" not in summary
 
 
+def test_a_soc_name_without_its_beginning_is_refused(results, capfd):
+    with pytest.raises(SystemExit) as end:
+        report.main((*results, "--soc_version=310"))
+    assert end.value.code == 2
+    assert "expected a SoC name like Ascend310P3, found '310'" in capfd.readouterr().err
+
+
 @pytest.mark.parametrize(("max_wer", "status"), [("0.1", 0), ("0.0999", 1)])
 def test_a_wer_above_max_wer_fails(results, max_wer, status, capsys):
     assert report.main((*results, f"--max_wer={max_wer}")) == status

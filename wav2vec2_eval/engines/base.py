@@ -152,8 +152,9 @@ class Engine(ABC):
             )
             if not fits:
                 raise SuiteError(
-                    f"utterance {key}: input {spec.name} has shape {format_shape(spec.shape)}, "
-                    f"the manifest says {format_shape(shape)}"
+                    f"utterance {key}: the model's {spec.name} has shape {format_shape(spec.shape)}, the manifest says "
+                    f"{format_shape(shape)}; compile the model for the lengths of the data (onnx2om.sh "
+                    f"--gears_from=padding_lens.txt), or see --gears of preprocess.py"
                 )
         if self.gears is not None and tuple(axis for shape in shapes for axis in shape) not in self.gears:
             lengths = ",".join(str(gear[-1]) for gear in self.gears)

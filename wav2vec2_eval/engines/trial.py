@@ -58,7 +58,7 @@ def silence(engine: Engine) -> list[np.ndarray]:
 
 
 def _shape(spec: TensorSpec) -> tuple[int, ...]:
-    """The shape of one second of audio: samples are the last axis, and every other axis of any length is a single."""
+    """The shape of one second of audio: samples are the last axis, and an open axis before them has length 1."""
     *others, samples = spec.shape
     return (*(1 if axis is None else axis for axis in others), SAMPLE_RATE if samples is None else samples)
 

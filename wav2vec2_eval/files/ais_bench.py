@@ -12,6 +12,7 @@ import os
 import re
 import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from ..errors import SuiteError
 from ..speech.latency import Latency
 from . import manifest
 from .manifest import Manifest, References
-from .names import INPUT_FOLDERS, MANIFEST_NAME, model_name, result_key
+from .names import INPUT_FOLDERS, JOURNAL_NAME, MANIFEST_NAME, model_name, result_key
 from .results import Logits, parse_foreign
 from .text import parse_json, read_bytes, read_text
 
@@ -30,7 +31,8 @@ ENGINE = "ais_bench (its times leave out copies)"  # in run.json, and so in the 
 
 _RESULT = re.compile(r"(?P<key>.+)_(?P<output>\d{1,9})\.(?P<type>bin|npy|txt)", re.ASCII)
 _DEEPEST = 2  # below the given folder: runs, and their devices
-_LONGEST_MS = 1e9  # of an execution: 12 days are a mistake
+_SHORTEST_MS, _LONGEST_MS = 1e-3, 1e9  # of an execution: less than a microsecond or 12 days are a mistake
+_LARGEST = 1 << 30  # bytes of a file
 _AGAIN = "run ais_bench again"
 
 Files = Mapping[str, Path]  # key -> file of output 0, the logits
@@ -65,41 +67,49 @@ def find(folder: Path) -> Files | None:
     Raises SuiteError if results of both tools are in one folder, if an utterance has two results, or if the results are
     text.
     """
+    if (folder / JOURNAL_NAME).exists():
+        return None
     found: dict[str, Path] = {}
     text = None
     for place, names in _folders(folder):
         ours = next(filter(result_key, names), None)
-        matches = [match for match in map(_RESULT.fullmatch, names) if match]
-        tensors = [match for match in matches if match["type"] != "txt"]
-        if ours is not None and tensors:
-            raise SuiteError(
-                f"{place}: holds results of ais_bench ({tensors[0][0]}) and of pyacl_infer.py ({ours}); remove the "
-                f"wrong ones"
-            )
-        if ours is not None and place == folder:
+        matches = [match for match in map(_RESULT.fullmatch, names) if match and match["output"] == "0"]
+        if ours is not None and place == folder and all(match["type"] == "txt" for match in matches):
             return None
-        if ours is None and matches and text is None:
-            text = place / matches[0][0]
-        for match in tensors:
+        for match in matches:
             path = place / match[0]
-            if match["output"] == "0" and (other := found.setdefault(match["key"], path)) != path:
+            if match["type"] == "txt":
+                text = text or path
+                continue
+            if ours is not None:
+                raise SuiteError(
+                    f"{place}: holds results of ais_bench ({match[0]}) and of pyacl_infer.py ({ours}); remove the "
+                    f"wrong ones"
+                )
+            if (other := found.setdefault(match["key"], path)) != path:
                 raise SuiteError(
                     f"{folder}: expected one result of utterance {match['key']}, found {other.relative_to(folder)} and "
                     f"{path.relative_to(folder)}; remove the wrong one (several devices need --divide-input)"
                 )
-    if not found and text is not None:
+    if not found and text is not None and _summary_path(text.parent).exists():
         raise SuiteError(f"{text}: expected logits as .bin or .npy; run ais_bench again with --outfmt BIN or NPY")
     return found or None
 
 
 def _folders(folder: Path, depth: int = 0) -> Iterator[tuple[Path, list[str]]]:
-    """The folder with the names of its files, then the folders in it."""
-    entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-    yield folder, [entry.name for entry in entries if entry.is_file()]
-    if depth < _DEEPEST:
-        for entry in entries:
+    """The folder with the names of its files, then the folders in it. A link to nothing is none of both."""
+    inside: list[str] = []
+    names: list[str] = []
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        with suppress(OSError):  # of a link that leads in a circle
             if entry.is_dir():
-                yield from _folders(folder / entry.name, depth + 1)
+                inside.append(entry.name)
+            elif entry.is_file():
+                names.append(entry.name)
+    yield folder, names
+    if depth < _DEEPEST:
+        for name in inside:
+            yield from _folders(folder / name, depth + 1)
 
 
 class AisBenchResults(Logits):
@@ -115,6 +125,7 @@ class AisBenchResults(Logits):
 
     def _read(self, key: str) -> np.ndarray:
         path = self._files[key]
+        _check_size(path, _AGAIN)
         return parse_foreign(path, read_bytes(path, _AGAIN), self._num_symbols, _AGAIN)
 
 
@@ -134,15 +145,22 @@ def read_times(files: Files) -> tuple[list[Latency], str]:
     return [Latency(time_ms, None) for time_ms in times], ""
 
 
+def _check_size(path: Path, advice: str) -> None:
+    """Raise SuiteError for a file that would fill the memory. What is missing is reported when it is read."""
+    with suppress(OSError):
+        if path.stat().st_size > _LARGEST:
+            raise SuiteError(f"{path}: expected a file of at most 1 GiB, found a larger one; {advice}")
+
+
 def _summary_path(folder: Path) -> Path:
-    if folder.name in ("", ".."):  # the current folder, or one above it
-        folder = folder.resolve()
+    folder = folder.resolve()  # it may be a link, or the current folder
     return folder.with_name(f"{folder.name}_summary.json")
 
 
 def _read_summary(path: Path, keys: Sequence[str]) -> list[float]:
     """The times in milliseconds of a run that made results of these utterances."""
     advice = f"{_AGAIN} into a new folder, or move the file away to score without times"
+    _check_size(path, advice)
     try:
         content = parse_json(read_text(path, advice))
         if not isinstance(content, dict):
@@ -163,7 +181,7 @@ def _read_summary(path: Path, keys: Sequence[str]) -> list[float]:
     if executed != set(keys):
         example = min(executed ^ set(keys))
         raise SuiteError(f"{path}: not of the results beside it: utterance {example} is in one of them alone; {advice}")
-    wrong = next((time_ms for time_ms in times if not 0 < time_ms < _LONGEST_MS), None)
+    wrong = next((time_ms for time_ms in times if not _SHORTEST_MS <= time_ms < _LONGEST_MS), None)
     if wrong is not None:
         raise SuiteError(f"{path}: expected times in milliseconds, found {wrong}; {advice}")
     return times

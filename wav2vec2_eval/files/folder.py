@@ -203,6 +203,9 @@ class OutputFolder(Writer):
                     (staged.path / name).rename(self.path / name)
 
         staged.close()
+        for name in _sub_folders(self.files() or ()):
+            if (self.path / name).is_dir() and not os.access(self.path / name, os.W_OK | os.X_OK):
+                raise SuiteError(f"{self.path / name}: nothing can be written into this folder; change its permissions")
         with signals_deferred():
             self.check_free(marker)
             _remove(self.path / marker)

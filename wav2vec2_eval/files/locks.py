@@ -129,8 +129,9 @@ def remove_temporaries(folder: Path, token: str) -> None:
     """Remove the temporary files of the run with this token, and the files in its temporary folders."""
     for entry in [entry for entry in os.scandir(folder) if entry.name.startswith(token)]:
         if entry.is_dir(follow_symlinks=False):
-            for inputs in [inner for inner in os.scandir(entry) if inner.name in INPUT_FOLDERS]:
-                _remove_folder(inputs)
+            for inner in list(os.scandir(entry)):
+                if inner.name in INPUT_FOLDERS and inner.is_dir(follow_symlinks=False):
+                    _remove_folder(inner)
             _remove_folder(entry)
         else:
             os.unlink(entry)  # noqa: PTH108

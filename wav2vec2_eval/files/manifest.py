@@ -185,8 +185,8 @@ class Manifest(Table[Sequence[Entry]]):
                 checksum = checksum_of([source.expected(entry.name, _AGAIN).crc32], checksum)
                 if has_references and not any(entry.name in tensor_names(key, layout) for layout in LAYOUTS):
                     raise SuiteError(
-                        f"{self.path}: utterance {key} has the tensor {entry.name}, expected {key}.bin, because "
-                        f"{UTTERANCES_NAME} knows utterances by their keys; repair the line"
+                        f"{self.path}: utterance {key} has the tensor {entry.name}, expected {key}.bin or "
+                        f"input/{key}.npy, because {UTTERANCES_NAME} knows utterances by their keys; repair the line"
                     )
         if self._is_verified and self._others:
             self._check_checksum(checksum)
@@ -200,7 +200,7 @@ class Manifest(Table[Sequence[Entry]]):
     def _check_checksum(self, found: int) -> None:
         """Raise SuiteError unless the tensors are those for which this manifest was written."""
         run = self.source.run
-        known = None if run is None else (run.data or run).checksum
+        known = None if run is None else run.of_data.checksum
         if known not in (None, found):
             raise SuiteError(
                 f"{self.path}: the tensors that it names were replaced by others since it was written; take the "

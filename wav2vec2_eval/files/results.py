@@ -190,7 +190,7 @@ class Logits(ABC):
         self._inputs = inputs
         missing = next((key for key in references if inputs is not None and key not in inputs), None)
         if inputs is not None and missing is not None:
-            raise SuiteError(f"{inputs.path}: lacks utterance {missing}; run pyacl_infer.py again")
+            raise SuiteError(f"{inputs.path}: lacks utterance {missing}, which has a result; give the whole manifest")
 
     def __len__(self) -> int:
         return len(self._references)

@@ -54,6 +54,11 @@ class Run:
         if self.transcriptions is not None and not is_free(self.transcriptions):
             raise ValueError(f"{self.transcriptions!r} is no name for transcriptions")
 
+    @property
+    def of_data(self) -> Run:
+        """What is known of the utterances: in a data folder this record, in a results folder its part."""
+        return self.data or self
+
     def __str__(self) -> str:
         return json.dumps(_format(self), ensure_ascii=False)
 

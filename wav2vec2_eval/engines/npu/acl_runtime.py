@@ -67,7 +67,8 @@ class Acl:
         module, _, name = function.rpartition(".")
         if not hasattr(self._modules[module], name):
             return None
-        *values, code = self._function(function)(*arguments)
+        result = self._function(function)(*arguments)
+        *values, code = result if isinstance(result, tuple) else (result,)
         if code:
             self.get("acl.get_recent_err_msg")  # or the next error would show its text
             return None

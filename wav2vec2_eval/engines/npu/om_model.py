@@ -29,23 +29,29 @@ SELECTOR_ELEMENT_BYTES = {3: 4, 9: 8}  # by aclDataType: int32 as documented; th
 Shape = tuple[int, ...]  # of one tensor
 
 
-def tells_of_another_chip(error: AclError) -> bool:
-    """Whether a model was not loaded because it was compiled for another chip.
+def tells_of_another_chip(error: AclError, host_soc: str | None) -> bool:
+    """Whether a model was not loaded because it was compiled for another chip than `host_soc`, which may be unknown.
 
     The code alone does not say so: CANN folds it into its general failure. Its text names the SoC version.
     """
+    if host_soc is not None and _chip_of_model(error) == host_soc:
+        return False
     return error.code == WRONG_SOC or re.search(r"soc[ _]?version", error.report, re.IGNORECASE) is not None
 
 
 def other_chip_message(error: AclError, path: Path, host_soc: str | None) -> str:
-    """What a user does about it; `host_soc` is the chip of this host, None if it is not known."""
-    found = re.search(r"model soc[ _]?version\W*(Ascend\w+)", error.report, re.IGNORECASE)
-    compiled_for = found[1] if found else "another chip"
-    soc = host_soc or "Ascend…"
+    """The error for an .om of another chip, with the command that compiles it for this host."""
+    named = _chip_of_model(error)
+    compiled_for = f"compiled for {named}" if named else "probably compiled for another chip"
     return (
-        f"{path}: compiled for {compiled_for}, but this host has {host_soc or 'another chip'}; compile it for this "
-        f"host, with the options of the first time: bash onnx2om.sh {soc} {path.stem} ({error})"
+        f"{path}: {compiled_for}, but this host has {host_soc or 'another chip'}; compile it for this host, with the "
+        f"same atc options as before: bash onnx2om.sh {host_soc or 'Ascend…'} {path.stem} ({error})"
     )
+
+
+def _chip_of_model(error: AclError) -> str | None:
+    found = re.search(r"model soc[ _]?version\W*(Ascend\w+)", error.report, re.IGNORECASE)
+    return found[1] if found else None
 
 
 class OmModel:
@@ -61,8 +67,9 @@ class OmModel:
         try:
             self.handle = acl.own("acl.mdl.load_from_file", str(path), release="acl.mdl.unload")
         except AclError as error:
-            if tells_of_another_chip(error):
-                raise SuiteError(other_chip_message(error, path, acl.get("acl.get_soc_name"))) from None
+            soc = acl.get("acl.get_soc_name")
+            if tells_of_another_chip(error, soc):
+                raise SuiteError(other_chip_message(error, path, soc)) from None
             raise
         acl.call("acl.mdl.get_desc", self._desc, self.handle)
 
