@@ -129,7 +129,11 @@ def test_a_broken_manifest_is_refused(tmp_path, content, message):
 
 
 def test_utterances_are_read_as_they_were_written(tmp_path):
-    utterances = [Utterance("0", "61-70968-0000", 78_480, "HE BEGAN"), Utterance("1", "x", 400, "")]
+    utterances = [
+        Utterance("0", "61-70968-0000", 78_480, "HE BEGAN"),
+        Utterance("1", "x", 400, ""),
+        Utterance("2", "clip.wav", 400, None),  # not scored
+    ]
     path = tmp_path / "utterances.tsv"
     path.write_text("".join(map(manifest.format_utterance, utterances)))
     assert list(dict(manifest.read_utterances(path)).values()) == utterances
@@ -141,7 +145,11 @@ def test_the_text_of_an_utterance_stays_on_one_line():
 
 
 @pytest.mark.parametrize(
-    "line", ["0\tx\t400", "0\tx\tmany\tA", "0\tx\t400\tA\tB", "../0\tx\t400\tA", "a\tx\t1\tA\na\tx\t1\tA"]
+    "line",
+    [
+        *("0\tx\t400", "0\tx\tmany\tA", "0\tx\t400\tA\tB", "0\tx\t400\tA\tno reference", "0\tx\t400\t\t"),
+        *("../0\tx\t400\tA", "a\tx\t1\tA\na\tx\t1\tA"),
+    ],
 )
 def test_read_utterances_refuses(tmp_path, line):
     path = tmp_path / "utterances.tsv"

@@ -38,7 +38,7 @@ def read_lengths(path: Path) -> list[int]:
     with path.open(encoding="utf-8", errors="replace") as file:
         while line := file.readline(LONGEST_LINE):
             row = line.split("\t")
-            field = row[2] if len(row) == 4 else line.strip()
+            field = row[2] if len(row) in (4, 5) else line.strip()
             if is_length(field):
                 lengths.append(int(field))
             elif field:

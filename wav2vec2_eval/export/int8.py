@@ -79,10 +79,14 @@ def read_calibration(path: Path, num_inputs: int) -> tuple[Utterances, Utterance
     inputs.check_tensors([_FLOAT32] * num_inputs)
     keys = list(inputs)
     step = -(-len(keys[::2]) // CALIBRATED_UTTERANCES)
-    calibrated, held_out = (
-        Utterances(inputs, part, [references[key].text for key in part]) for part in (keys[::2][::step], keys[1::2])
+    calibrated = keys[::2][::step]
+    held_out = [key for key in keys[1::2] if references[key].text is not None]  # the others cannot be scored
+    if not held_out:
+        raise SuiteError(f"--calibration={path}: expected utterances with references, found none")
+    first, second = (
+        Utterances(inputs, part, [references[key].text or "" for key in part]) for part in (calibrated, held_out)
     )
-    return calibrated, held_out
+    return first, second
 
 
 def check_installed() -> None:

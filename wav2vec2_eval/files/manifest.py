@@ -4,7 +4,8 @@
 `bin_file.info` has one line per model input of each utterance, `0 ./pre_data/clean/0.bin (1,160000)`: key, path, shape.
 An utterance's lines share its key and stand together, in the model's input order. The tensors are raw, or NumPy files
 if their names end in `.npy`. `utterances.tsv` has one line per utterance: key, utterance id, true length in samples,
-reference text. Lines are parsed as data, never evaluated.
+reference text. An utterance without a reference, which is transcribed and not scored, has an empty text and a fifth
+field that says so. Lines are parsed as data, never evaluated.
 """
 
 from __future__ import annotations
@@ -63,13 +64,14 @@ class Utterance(NamedTuple):
     key: str
     utterance_id: str
     num_samples: int
-    text: str
+    text: str | None  # the reference; None: not known, and so not scored
 
 
 References = Mapping[str, Utterance]  # key -> what the utterance is compared with
 CheckShapes = Callable[[str, Sequence[tuple[int, ...]]], None]  # of an utterance's key, and the shapes of its inputs
 
 _AGAIN = "run preprocess.py again"
+_NO_REFERENCE = "no reference"  # the fifth field of an utterance that is not scored
 
 
 def format_line(key: str, path: str, shape: Iterable[int]) -> str:
@@ -261,14 +263,15 @@ def open_manifest(path: Path) -> Iterator[Manifest]:
         yield manifest
 
 
-def new_utterance(key: str, utterance_id: str, num_samples: int, text: str) -> Utterance:
+def new_utterance(key: str, utterance_id: str, num_samples: int, text: str | None) -> Utterance:
     """An utterance of a data set. White space inside its reference becomes single blanks, wherever it is scored."""
-    return Utterance(key, utterance_id, num_samples, " ".join(text.split()))
+    return Utterance(key, utterance_id, num_samples, None if text is None else " ".join(text.split()))
 
 
 def format_utterance(utterance: Utterance) -> str:
     """A line of `utterances.tsv`, with its newline."""
-    return "\t".join(map(str, utterance)) + "\n"
+    reference = ("", _NO_REFERENCE) if utterance.text is None else (utterance.text,)
+    return "\t".join(map(str, (*utterance[:3], *reference))) + "\n"
 
 
 def read_utterances(path: Path, source: Source | None = None) -> Table[Utterance]:
@@ -283,12 +286,13 @@ def read_utterances(path: Path, source: Source | None = None) -> Table[Utterance
 
 def _parse_utterance(lines: Sequence[str]) -> Utterance:
     fields = lines[0].split("\t")
-    if len(fields) != 4 or not _NUMBER.fullmatch(fields[2]):
+    is_scored = fields[3:] != ["", _NO_REFERENCE]
+    if (len(fields) != 4 and is_scored) or not _NUMBER.fullmatch(fields[2]):
         raise SuiteError(
             f"expected a key, an id, a number of samples and a text with tabs between, found {lines[0]!r:.300}"
         )
     check_key(fields[0])
-    return Utterance(fields[0], fields[1], int(fields[2]), fields[3])
+    return Utterance(fields[0], fields[1], int(fields[2]), fields[3] if is_scored else None)
 
 
 def _read(source: Source, path: Path, advice: str) -> bytes:

@@ -34,7 +34,7 @@ def score(pairs: Iterable[tuple[Utterance, str]]) -> Iterator[Scored]:
     """Score utterances with their transcripts, in order and without holding all of them."""
     waiting = iter(pairs)
     while chunk := list(islice(waiting, _SCORED_TOGETHER)):
-        errors = word_errors([utterance.text for utterance, _ in chunk], [text for _, text in chunk])
+        errors = word_errors([utterance.text or "" for utterance, _ in chunk], [text for _, text in chunk])
         yield from (Scored(utterance, text, each) for (utterance, text), each in zip(chunk, errors))
 
 

@@ -22,11 +22,12 @@ _NOT_IN_TEXTS = re.compile(r"[\0-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ud800-\udfff]")
 class Dataset(ABC):
     """Utterances in a fixed order. Picklable, so that worker processes can read them too.
 
-    `ids` and `texts` may be lazy: they have a length and can be indexed and iterated, but perhaps not sliced.
+    `ids` and `texts` may be lazy: they have a length and can be indexed and iterated, but perhaps not sliced. A text of
+    None is not known: its utterance is transcribed, and not scored.
     """
 
     ids: Sequence[str]
-    texts: Sequence[str]
+    texts: Sequence[str | None]
 
     def __len__(self) -> int:
         return len(self.ids)
