@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from wav2vec2_eval.files.ais_bench import Files
     from wav2vec2_eval.files.file_list import Source
     from wav2vec2_eval.files.folder import OutputFolder
-    from wav2vec2_eval.files.manifest import Manifest, References, Utterance
+    from wav2vec2_eval.files.manifest import Manifest
     from wav2vec2_eval.files.results import Logits
+    from wav2vec2_eval.files.utterances import References, Utterance
     from wav2vec2_eval.speech.ctc import Symbols
 
 SCRIPT = Path(__file__).name
@@ -100,9 +101,10 @@ def read_symbols(args: argparse.Namespace, source: Source | None) -> Symbols:
 def read_references(args: argparse.Namespace, source: Source | None, inputs: Manifest | None) -> References:
     """The utterances of the results: those of the manifest or of `source`, or else the data set's, in its order."""
     from wav2vec2_eval.errors import SuiteError
-    from wav2vec2_eval.files.manifest import new_utterance, read_utterances
     from wav2vec2_eval.files.names import UTTERANCES_NAME
+    from wav2vec2_eval.files.utterances import new_utterance, read_utterances
     from wav2vec2_eval.sources.choose import open_dataset
+    from wav2vec2_eval.sources.recording_table import Columns
 
     run = None if source is None else source.run
     made_from = run and run.of_data.which_dataset
@@ -112,7 +114,8 @@ def read_references(args: argparse.Namespace, source: Source | None, inputs: Man
     if inputs is not None:
         known = inputs.references()
         if known is not None:
-            references = known if known.has_keys_of(inputs) else {key: known[key] for key in inputs}
+            keys = inputs.parts.utterance_keys(inputs)
+            references = known if known.has_keys_of(inputs) else {key: known[key] for key in keys}
     elif source is not None and source.has(UTTERANCES_NAME):
         references = read_utterances(source.folder / UTTERANCES_NAME, source)
     if references is not None:
@@ -121,7 +124,8 @@ def read_references(args: argparse.Namespace, source: Source | None, inputs: Man
         place = args.bin_file_path if source is None else source.folder
         remedy = "--which_dataset" if inputs is not None else "--which_dataset or --input_info_file_path"
         raise SuiteError(f"{place}: has no {UTTERANCES_NAME}; give {remedy}")
-    dataset = open_dataset(args.which_dataset, args.dataset_path, args.limit)
+    columns = Columns(args.audio_column, args.text_column)
+    dataset = open_dataset(args.which_dataset, args.dataset_path, args.limit, columns)
     return {
         # Decoded for its length: results are checked against it.
         str(index): new_utterance(str(index), utterance_id, len(dataset.waveform(index)), text)

@@ -24,28 +24,29 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from wav2vec2_eval.files.names import LAYOUTS
+from wav2vec2_eval.files.names import LAYOUTS, SKIPPED_NAME
 from wav2vec2_eval.machine.cpu import default_threads
 from wav2vec2_eval.machine.workers import WorkerKilled, run_in_processes
 
 if TYPE_CHECKING:
-    from wav2vec2_eval.files.data_folder import Preprocessed, Totals
-    from wav2vec2_eval.files.manifest import Utterance
+    from wav2vec2_eval.files.data_folder import Preprocessed, Skipped, Totals
     from wav2vec2_eval.sources.base import Dataset
-    from wav2vec2_eval.speech.feature_extractor import FeatureExtractor
+    from wav2vec2_eval.sources.model_input import Preparation
+    from wav2vec2_eval.speech.chunks import Chunking
 
 SCRIPT = Path(__file__).name
+MOST_SHOWN = 10  # of the utterances that are left out
 
 
 class Job(NamedTuple):
     """What a worker needs to preprocess any utterance of the data set."""
 
     dataset: Dataset
-    extractor: FeatureExtractor
-    gears: tuple[int, ...] | None
+    how: Preparation
     attention_mask: bool
     folder: Path
     layout: str
+    skip_unusable: bool
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -54,6 +55,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         "--pre_data_save_path", required=True, type=cli.path_text, metavar="FOLDER", help="where the files are written"
     )
     cli.add_dataset_options(parser)
+    cli.add_recording_options(parser)
     cli.add_model_option(parser)
     parser.add_argument(
         "--gears",
@@ -94,44 +96,65 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
-def preprocess_utterance(job: Job, index: int) -> Preprocessed:
-    """Write utterance `index` as tensor files. Raises SuiteError, naming the utterance, if it cannot be used."""
+def preprocess_utterance(job: Job, index: int) -> Preprocessed | Skipped:
+    """Write utterance `index` as tensor files. Raises Unusable if it cannot be used and is not to be skipped."""
+    from wav2vec2_eval.errors import Unusable
     from wav2vec2_eval.files import data_folder
-    from wav2vec2_eval.sources.model_input import model_input
+    from wav2vec2_eval.files.names import chunk_key
+    from wav2vec2_eval.files.utterances import new_utterance
+    from wav2vec2_eval.sources.model_input import model_inputs
     from wav2vec2_eval.speech.padding import attention_mask
 
-    num_samples, samples = model_input(job.dataset, index, job.extractor, job.gears)
-    arrays = [samples]
-    if job.attention_mask:
-        arrays.append(attention_mask(num_samples, samples.shape[1]))
-    return data_folder.write_tensors(job.folder, index, num_samples, arrays, job.layout)
+    dataset, key, parts, num_samples = job.dataset, str(index), [], 0
+    try:
+        for number, start, length, samples in model_inputs(dataset, index, job.how):
+            arrays = [samples, attention_mask(length, samples.shape[1])] if job.attention_mask else [samples]
+            part_key = chunk_key(key, number)
+            parts.append(data_folder.write_tensors(job.folder, part_key, length, arrays, job.layout))
+            num_samples = start + length
+    except Unusable as error:
+        for name in (name for part in parts for name in part.contents):
+            (job.folder / name).unlink()
+        if not job.skip_unusable:
+            raise error.with_remedy() from None
+        return data_folder.Skipped(key, dataset.ids[index], str(error))
+    utterance = new_utterance(key, dataset.ids[index], num_samples, dataset.texts[index])
+    return data_folder.Preprocessed(utterance, parts, *dataset.source_format(index))
 
 
-def preprocess_all(job: Job, num_workers: int) -> Generator[tuple[Utterance, Preprocessed], None, None]:
+def preprocess_all(job: Job, num_workers: int) -> Generator[Preprocessed | Skipped, None, None]:
     """Preprocess every utterance, with a progress bar if there is a terminal (otherwise stderr has only errors)."""
     from tqdm import tqdm
 
     from wav2vec2_eval.errors import SuiteError
-    from wav2vec2_eval.files.manifest import new_utterance
 
-    dataset, count = job.dataset, len(job.dataset)
+    count = len(job.dataset)
     try:
         # The workers end before the folder that they write into is removed.
         with closing(run_in_processes(preprocess_utterance, job, count, num_workers)) as items:
-            for index, item in enumerate(tqdm(items, total=count, unit="utterance", disable=None)):
-                yield new_utterance(str(index), dataset.ids[index], item.num_samples, dataset.texts[index]), item
+            yield from tqdm(items, total=count, unit="utterance", disable=None)
     except WorkerKilled:
         raise SuiteError("a worker process was killed, perhaps for memory; try a smaller --num_workers") from None
 
 
-def print_summary(totals: Totals, padded: bool, manifest_path: Path) -> None:
-    """Utterances, hours, gears and padding."""
+def print_summary(totals: Totals, padded: bool, chunking: Chunking | None, manifest_path: Path) -> None:
+    """Utterances, hours, gears and padding, and what was done to the recordings."""
     from wav2vec2_eval.speech.audio import SAMPLE_RATE
 
-    gears = totals.gears
+    gears, count = totals.gears, totals.utterances
     used = f"{len(gears)} gears used, {min(gears)} to {max(gears)} samples" if padded else "not padded"
-    print(f"{totals.utterances} utterances, {totals.num_samples / SAMPLE_RATE / 3600:.3f} hours of audio")
-    print(f"{used}, padding added: {100 * (totals.padded_samples / totals.num_samples - 1):.1f} %")
+    print(f"{count} utterances, {totals.num_samples / SAMPLE_RATE / 3600:.3f} hours of audio")
+    for rate in sorted(set(totals.rates) - {SAMPLE_RATE}):
+        print(f"{totals.rates[rate]} of {count} resampled from {rate} Hz")
+    for channels in sorted(set(totals.channels) - {1}):
+        print(f"{totals.channels[channels]} of {count} mixed down from {channels} channels")
+    if totals.chunked and chunking is not None:
+        print(f"{totals.chunked} of {count} cut into chunks: {chunking}")
+    for skipped in totals.skipped[:MOST_SHOWN]:
+        print(f"left out: {skipped.reason}")
+    if len(totals.skipped) > MOST_SHOWN:
+        print(f"left out: {len(totals.skipped) - MOST_SHOWN} more, see {manifest_path.with_name(SKIPPED_NAME)}")
+    print(f"{used}, padding added: {100 * (totals.padded_samples / totals.input_samples - 1):.1f} %")
     print(f"written: {manifest_path}")
 
 
@@ -144,12 +167,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     from wav2vec2_eval.files.run import Run
     from wav2vec2_eval.sources.choose import check_paths, open_dataset
     from wav2vec2_eval.sources.model_folder import feature_extractor, symbols
+    from wav2vec2_eval.sources.model_input import Preparation
+    from wav2vec2_eval.sources.recording_table import Columns
 
-    path, model = Path(args.pre_data_save_path), args.model_name_or_path
-    check_paths(args.dataset_path, model)
+    path, model, chunking = Path(args.pre_data_save_path), args.model_name_or_path, cli.chunking(args)
+    check_paths(args.which_dataset, args.dataset_path, model)
     with output_folder(path, SCRIPT) as folder:
         record = ModelRecord(model, feature_extractor(model), symbols(model))
-        dataset = open_dataset(args.which_dataset, args.dataset_path, args.limit)
+        columns = Columns(args.audio_column, args.text_column)
+        dataset = open_dataset(args.which_dataset, args.dataset_path, args.limit, columns, args.skip_unusable)
         run = Run(
             SCRIPT,
             which_dataset=args.which_dataset,
@@ -157,13 +183,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             model=model,
             padded=args.gears is not None,
             attention_mask=args.attention_mask,
+            chunk_samples=chunking and chunking.chunk,
+            stride_samples=chunking and chunking.stride,
         )
         with folder.staging() as staged:
-            job = Job(dataset, record.extractor, args.gears, args.attention_mask, staged.path, args.layout)
-            with closing(preprocess_all(job, args.num_workers)) as utterances:
-                totals = data_folder.stage(staged, args.pre_data_save_path, utterances, run, record)
+            how = Preparation(record.extractor, args.gears, chunking)
+            job = Job(dataset, how, args.attention_mask, staged.path, args.layout, args.skip_unusable)
+            with closing(preprocess_all(job, args.num_workers)) as items:
+                totals = data_folder.stage(staged, args.pre_data_save_path, items, run, record)
             data_folder.publish(folder, staged, SCRIPT)
-    print_summary(totals, args.gears is not None, path / MANIFEST_NAME)
+    print_summary(totals, args.gears is not None, chunking, path / MANIFEST_NAME)
     if args.layout == "ais_bench":
         print(ais_bench.commands(args.pre_data_save_path, totals.gears, args.attention_mask), end="")
     return 0

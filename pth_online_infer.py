@@ -17,8 +17,9 @@ from wav2vec2_eval import cli
 # isort: split
 
 import argparse
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -28,9 +29,10 @@ if TYPE_CHECKING:
     import numpy as np
 
     from wav2vec2_eval.engines.base import Engine
-    from wav2vec2_eval.files.manifest import Utterance
+    from wav2vec2_eval.files.data_folder import Skipped
+    from wav2vec2_eval.files.utterances import Utterance
     from wav2vec2_eval.sources.base import Dataset
-    from wav2vec2_eval.sources.model_input import ModelInput
+    from wav2vec2_eval.sources.model_input import Preparation
     from wav2vec2_eval.speech.ctc import Symbols
     from wav2vec2_eval.speech.latency import Latency
 
@@ -42,6 +44,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     option = parser.add_argument
     option("--pred_res_save_path", required=True, type=cli.path, metavar="FILE", help="transcriptions to write")
     cli.add_dataset_options(parser)
+    cli.add_recording_options(parser)
     cli.add_model_option(parser)
     option("--device", choices=("auto", "cpu", "cuda", "npu"), default="auto", help="auto: cuda, else npu, else cpu")
     option(
@@ -63,35 +66,58 @@ class Inferred(NamedTuple):
 
     references: list[Utterance]
     transcripts: list[str]
-    latencies: list[Latency]
+    latencies: list[Latency]  # of each model input: a long recording has several
+    lengths_s: list[float]  # seconds of audio that each of them adds
+    skipped: list[Skipped]
 
 
 def infer_all(
-    engine: Engine, inputs: Iterator[ModelInput], dataset: Dataset, symbols: Symbols, reads_ahead: bool
+    engine: Engine, dataset: Dataset, how: Preparation, symbols: Symbols, skip_unusable: bool, reads_ahead: bool
 ) -> Inferred:
     """Infer and decode the utterances, with a progress bar if there is a terminal."""
     from tqdm import tqdm
 
     from wav2vec2_eval.engines.clock import timed
-    from wav2vec2_eval.files.manifest import new_utterance
+    from wav2vec2_eval.errors import SuiteError, Unusable
+    from wav2vec2_eval.files.data_folder import Skipped
+    from wav2vec2_eval.files.utterances import new_utterance
     from wav2vec2_eval.machine.overlap import read_ahead
+    from wav2vec2_eval.sources.model_input import model_inputs
+    from wav2vec2_eval.speech.audio import SAMPLE_RATE
+    from wav2vec2_eval.speech.chunks import join, plan
     from wav2vec2_eval.speech.ctc import greedy_decode
 
-    found = Inferred([], [], [])
-    lengths: list[int] = []  # in samples, of the utterances that were read so far
+    found = Inferred([], [], [], [], [])
+    ends: list[tuple[int, int]] = []  # of the model inputs that were read so far: utterance, and sample in it
 
-    def utterances() -> Generator[list[np.ndarray], None, None]:
-        for num_samples, samples in inputs:
-            lengths.append(num_samples)
-            yield [samples]
+    def inputs() -> Generator[list[np.ndarray], None, None]:
+        for index in range(len(dataset)):
+            try:
+                for item in model_inputs(dataset, index, how):
+                    ends.append((index, item.start + item.num_samples))
+                    yield [item.samples]
+            except Unusable as error:
+                if not skip_unusable:
+                    raise error.with_remedy() from None
+                found.skipped.append(Skipped(str(index), dataset.ids[index], str(error)))
 
-    with closing(read_ahead(utterances()) if reads_ahead else utterances()) as ready:
-        progress = tqdm(timed(engine.stream(ready)), total=len(dataset), unit="utterance", disable=None)
-        for index, (result, latency) in enumerate(progress):
-            utterance_id = dataset.ids[index]
-            found.references.append(new_utterance(str(index), utterance_id, lengths[index], dataset.texts[index]))
-            found.transcripts.append(greedy_decode(result.outputs[0][0], symbols, utterance_id))
-            found.latencies.append(latency)
+    with closing(read_ahead(inputs()) if reads_ahead else inputs()) as ready:
+        numbered = enumerate(timed(engine.stream(ready)))
+        utterances = groupby(numbered, lambda item: ends[item[0]][0])
+        for index, group in tqdm(utterances, total=len(dataset), unit="utterance", disable=None):
+            positions, results = zip(*group)
+            key, utterance_id = str(index), dataset.ids[index]
+            if found.skipped and found.skipped[-1].key == key:  # damaged after some of its chunks
+                continue
+            num_samples = ends[positions[-1]][1]
+            chunks = plan(num_samples, how.chunking)
+            logits = join(chunks, [result.outputs[0][0] for result, _ in results])
+            found.references.append(new_utterance(key, utterance_id, num_samples, dataset.texts[index]))
+            found.transcripts.append(greedy_decode(logits, symbols, utterance_id))
+            found.latencies.extend(latency for _, latency in results)
+            found.lengths_s.extend(chunk.new_samples / SAMPLE_RATE for chunk in chunks)
+    if not found.references:
+        raise SuiteError(f"none of the {len(dataset)} utterances can be used; first: {found.skipped[0].reason}")
     return found
 
 
@@ -100,37 +126,47 @@ def main(argv: Sequence[str] | None = None) -> int:
     import torch
 
     from wav2vec2_eval.engines.pytorch import PytorchEngine, open_device
+    from wav2vec2_eval.files.data_folder import write_skipped
     from wav2vec2_eval.files.names import INFER_TIME_NAME
     from wav2vec2_eval.files.run import Run
     from wav2vec2_eval.files.scores import scores_folder, write_scores
     from wav2vec2_eval.sources import model_folder
     from wav2vec2_eval.sources.choose import check_paths, open_dataset
-    from wav2vec2_eval.sources.model_input import model_input
+    from wav2vec2_eval.sources.model_input import Preparation
     from wav2vec2_eval.sources.pytorch_model import load_model
-    from wav2vec2_eval.speech.audio import SAMPLE_RATE
+    from wav2vec2_eval.sources.recording_table import Columns
+    from wav2vec2_eval.speech.chunks import plan
     from wav2vec2_eval.speech.latency import check_warm_up, format_figures, summarise
 
-    path = args.pred_res_save_path
-    check_paths(args.dataset_path, args.model_name_or_path)
+    path, chunking = args.pred_res_save_path, cli.chunking(args)
+    check_paths(args.which_dataset, args.dataset_path, args.model_name_or_path)
     with scores_folder(path, SCRIPT) as folder:
-        dataset = open_dataset(args.which_dataset, args.dataset_path, args.limit)
+        columns = Columns(args.audio_column, args.text_column)
+        dataset = open_dataset(args.which_dataset, args.dataset_path, args.limit, columns, args.skip_unusable)
         warm_up = min(1, len(dataset) - 1) if args.warm_up is None else args.warm_up
         check_warm_up(warm_up, len(dataset))
-        extractor = model_folder.feature_extractor(args.model_name_or_path)
+        how = Preparation(model_folder.feature_extractor(args.model_name_or_path), args.gears, chunking)
         symbols = model_folder.symbols(args.model_name_or_path)
         device = open_device(args.device)
         model = load_model(args.model_name_or_path, dtype=getattr(torch, PRECISIONS[args.dtype]))
 
-        inputs = (model_input(dataset, index, extractor, args.gears) for index in range(len(dataset)))
         with PytorchEngine(model, device, args.dtype, args.num_threads) as engine:
             # On a CPU, reading ahead would take a core from the model.
-            found = infer_all(engine, inputs, dataset, symbols, reads_ahead=device.synchronize is not None)
+            found = infer_all(engine, dataset, how, symbols, args.skip_unusable, device.synchronize is not None)
 
-        data = Run(which_dataset=args.which_dataset, dataset_path=args.dataset_path, padded=args.gears is not None)
+        data = Run(
+            which_dataset=args.which_dataset,
+            dataset_path=args.dataset_path,
+            padded=args.gears is not None,
+            chunk_samples=chunking and chunking.chunk,
+            stride_samples=chunking and chunking.stride,
+            chunked=sum(len(plan(each.num_samples, chunking)) > 1 for each in found.references) or None,
+            skipped=len(found.skipped) or None,
+        )
         run = Run(SCRIPT, model=args.model_name_or_path, **engine.conditions._asdict(), warm_up=warm_up, data=data)
         write_scores(folder, path.name, zip(found.references, found.transcripts), SCRIPT, inference=run)
-        lengths_s = [utterance.num_samples / SAMPLE_RATE for utterance in found.references]
-        text = format_figures(summarise(found.latencies, warm_up, lengths_s))
+        write_skipped(folder, found.skipped)
+        text = format_figures(summarise(found.latencies, warm_up, found.lengths_s))
         folder.write_text(INFER_TIME_NAME, text)
     print(f"{run.precision} on {device.torch_device}\n{text}", end="")
     return 0

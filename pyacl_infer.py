@@ -49,8 +49,9 @@ if TYPE_CHECKING:
     import numpy as np
 
     from wav2vec2_eval.engines.base import Engine
-    from wav2vec2_eval.files.manifest import Manifest, References
+    from wav2vec2_eval.files.manifest import Manifest
     from wav2vec2_eval.files.model_record import ModelRecord
+    from wav2vec2_eval.files.utterances import References
 
 __all__ = ["DTYPE", "MeasureTime", "main"]
 
@@ -222,7 +223,9 @@ def write_times(folder: OutputFolder, inputs: Manifest, references: References |
     """Write infer_time.txt from the journal, in the manifest's order; returns its text."""
     finished = read_journal(Source(folder.path))
     check_same_keys(inputs, finished, f"{folder.path}: results")
-    lengths_s = None if references is None else [references[key].num_samples / SAMPLE_RATE for key in inputs]
+    lengths_s = None
+    if references is not None:
+        lengths_s = [samples / SAMPLE_RATE for samples in inputs.parts.new_samples(inputs, references)]
     text = format_figures(summarise([finished[key].latency for key in inputs], warm_up, lengths_s))
     folder.write_text(INFER_TIME_NAME, text)
     return text

@@ -8,12 +8,13 @@ import pytest
 
 from wav2vec2_eval.errors import SuiteError
 from wav2vec2_eval.files import data_folder
-from wav2vec2_eval.files.data_folder import Preprocessed
+from wav2vec2_eval.files.data_folder import Preprocessed, Tensors
 from wav2vec2_eval.files.file_list import Source, content_of
 from wav2vec2_eval.files.folder import output_folder
-from wav2vec2_eval.files.manifest import Manifest, Utterance
+from wav2vec2_eval.files.manifest import Manifest
 from wav2vec2_eval.files.model_record import ModelRecord, read_record
 from wav2vec2_eval.files.run import Run, read_run
+from wav2vec2_eval.files.utterances import Utterance
 from wav2vec2_eval.speech.ctc import Symbols
 from wav2vec2_eval.speech.feature_extractor import FeatureExtractor
 
@@ -36,16 +37,16 @@ def run_of(attention_mask=False, which="clean"):
 def preprocess(folder, lengths, attention_mask=False, which="clean", layout="suite"):
     """Publish one utterance for each padded length, as preprocess.py does."""
     with output_folder(folder, "a.py") as out, out.staging() as staged:
-        items = [
-            data_folder.write_tensors(staged.path, index, length - 1, arrays(length, attention_mask), layout)
-            for index, length in enumerate(lengths)
-        ]
-        utterances = [Utterance(str(index), f"id{index}", item.num_samples, "A") for index, item in enumerate(items)]
-        totals = data_folder.stage(staged, f"{folder}/", zip(utterances, items), run_of(attention_mask, which), RECORD)
+        items = []
+        for index, length in enumerate(lengths):
+            key, inputs = str(index), arrays(length, attention_mask)
+            part = data_folder.write_tensors(staged.path, key, length - 1, inputs, layout)
+            items.append(Preprocessed(Utterance(key, f"id{index}", length - 1, "A"), [part], 16_000, 1))
+        totals = data_folder.stage(staged, f"{folder}/", items, run_of(attention_mask, which), RECORD)
         assert (totals.utterances, totals.num_samples) == (len(lengths), sum(lengths) - len(lengths))
         assert (totals.padded_samples, totals.gears) == (sum(lengths), set(lengths))
         data_folder.publish(out, staged, "a.py")
-    return utterances
+    return [item.utterance for item in items]
 
 
 def names(folder):
@@ -55,9 +56,9 @@ def names(folder):
 @pytest.mark.parametrize("attention_mask", [False, True])
 def test_write_tensors_writes_the_inputs_and_their_checksums(tmp_path, attention_mask):
     inputs = arrays(5, attention_mask)
-    item = data_folder.write_tensors(tmp_path, 7, 3, inputs)
+    item = data_folder.write_tensors(tmp_path, "7", 3, inputs)
     expected = ["7.bin", "7.mask.bin"][: len(inputs)]
-    assert item == Preprocessed(3, 5, {name: content_of(array.tobytes()) for name, array in zip(expected, inputs)})
+    assert item == Tensors("7", 3, 5, {name: content_of(array.tobytes()) for name, array in zip(expected, inputs)})
     assert names(tmp_path) == set(expected)
     assert [(tmp_path / name).read_bytes() for name in expected] == [array.tobytes() for array in inputs]
 

@@ -13,10 +13,11 @@ import pytest
 from wav2vec2_eval.errors import SuiteError
 from wav2vec2_eval.files import data_folder, manifest
 from wav2vec2_eval.files.folder import output_folder
-from wav2vec2_eval.files.manifest import Entry, Manifest, Utterance
+from wav2vec2_eval.files.manifest import Entry, Manifest
 from wav2vec2_eval.files.model_record import ModelRecord
 from wav2vec2_eval.files.names import LAYOUTS
 from wav2vec2_eval.files.run import Run
+from wav2vec2_eval.files.utterances import Utterance, format_utterance
 from wav2vec2_eval.speech.ctc import Symbols
 from wav2vec2_eval.speech.feature_extractor import FeatureExtractor
 
@@ -128,36 +129,6 @@ def test_a_broken_manifest_is_refused(tmp_path, content, message):
         Manifest(path).check()
 
 
-def test_utterances_are_read_as_they_were_written(tmp_path):
-    utterances = [
-        Utterance("0", "61-70968-0000", 78_480, "HE BEGAN"),
-        Utterance("1", "x", 400, ""),
-        Utterance("2", "clip.wav", 400, None),  # not scored
-    ]
-    path = tmp_path / "utterances.tsv"
-    path.write_text("".join(map(manifest.format_utterance, utterances)))
-    assert list(dict(manifest.read_utterances(path)).values()) == utterances
-
-
-def test_the_text_of_an_utterance_stays_on_one_line():
-    text = manifest.format_utterance(manifest.new_utterance("0", "x", 400, "TWO\tWORDS\nMORE  BLANKS\u2028LINES"))
-    assert text == "0\tx\t400\tTWO WORDS MORE BLANKS LINES\n"
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        *("0\tx\t400", "0\tx\tmany\tA", "0\tx\t400\tA\tB", "0\tx\t400\tA\tno reference", "0\tx\t400\t\t"),
-        *("../0\tx\t400\tA", "a\tx\t1\tA\na\tx\t1\tA"),
-    ],
-)
-def test_read_utterances_refuses(tmp_path, line):
-    path = tmp_path / "utterances.tsv"
-    path.write_text(f"{line}\n")
-    with pytest.raises(SuiteError):
-        manifest.read_utterances(path).check()
-
-
 def test_check_same_keys_names_the_missing_and_the_extra_keys():
     manifest.check_same_keys({"a": 1}, {"a": 2}, "results")
     with pytest.raises(SuiteError, match=r"results: expected 2 keys, found 2: 1 missing \(b\), 1 extra \(c\)"):
@@ -220,7 +191,7 @@ def test_the_tensors_of_every_utterance_are_checked(inputs, content, message):
 def test_references_beside_the_manifest_are_those_of_its_utterances(inputs, tmp_path):
     """utterances.tsv may hold more utterances, in another order."""
     known = [Utterance(key, f"id {key}", 400, "A") for key in ("a", "more", "0")]
-    (tmp_path / "utterances.tsv").write_text("".join(map(manifest.format_utterance, known)))
+    (tmp_path / "utterances.tsv").write_text("".join(map(format_utterance, known)))
     references = inputs.references()
     assert [references[key] for key in inputs] == [known[2], known[0]]
 
@@ -326,11 +297,13 @@ def published(folder, *contents, layout="suite"):
     """A whole data folder with one tensor for each content, as preprocess.py publishes it."""
     with output_folder(folder, "preprocess.py") as out, out.staging() as staged:
         job = [
-            (
-                Utterance(str(index), f"id {index}", 400, "A"),
-                data_folder.write_tensors(staged.path, index, 1, [np.float32(content).reshape(1, 1)], layout),
+            data_folder.Preprocessed(
+                Utterance(key, f"id {key}", 400, "A"),
+                [data_folder.write_tensors(staged.path, key, 1, [np.float32(content).reshape(1, 1)], layout)],
+                rate=16_000,
+                channels=1,
             )
-            for index, content in enumerate(contents)
+            for key, content in zip("0123456789", contents)
         ]
         record = ModelRecord("m", FeatureExtractor(), Symbols(("<pad>", "A")))
         data_folder.stage(staged, str(folder), job, Run("preprocess.py"), record)

@@ -11,8 +11,9 @@ from wav2vec2_eval.files import results
 from wav2vec2_eval.files.file_list import Source
 from wav2vec2_eval.files.folder import output_folder
 from wav2vec2_eval.files.journal import Finished, Output, read_journal
-from wav2vec2_eval.files.manifest import Manifest, Utterance, format_utterance
+from wav2vec2_eval.files.manifest import Manifest
 from wav2vec2_eval.files.run import Run, read_run
+from wav2vec2_eval.files.utterances import Utterance, format_utterance
 from wav2vec2_eval.speech.latency import Latency
 
 LOGITS = np.arange(3 * 32, dtype=np.float32).reshape(1, 3, 32)

@@ -11,8 +11,8 @@ from wav2vec2_eval.errors import SuiteError
 from wav2vec2_eval.files import scores
 from wav2vec2_eval.files.file_list import Source
 from wav2vec2_eval.files.folder import output_folder
-from wav2vec2_eval.files.manifest import Utterance
 from wav2vec2_eval.files.run import FORMAT, Run, read_run
+from wav2vec2_eval.files.utterances import Utterance
 from wav2vec2_eval.speech.wer import WordErrors
 
 UTTERANCES = [Utterance("0", "61-1-0", 400, "A B"), Utterance("1", "61-1-1", 400, "C")]

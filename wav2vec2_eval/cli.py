@@ -23,7 +23,10 @@ from .errors import UNPRINTABLE, SuiteError
 from .machine.cpu import default_threads
 from .machine.needs import lacking
 from .machine.signals import Terminated, end_signals, raise_signals
-from .sources.splits import SPLITS
+from .sources.splits import CUSTOM, SPLITS
+from .speech.audio import SAMPLE_RATE, SAMPLES_PER_FRAME
+from .speech.chunks import Chunking, new_chunking
+from .speech.padding import LONGEST_GEAR
 
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
@@ -181,7 +184,7 @@ def add_dataset_options(parser: argparse.ArgumentParser, required: bool = True) 
     parser.add_argument(
         "--which_dataset",
         required=required,
-        choices=tuple(SPLITS),
+        choices=(*SPLITS, CUSTOM),
         help="validation: LibriSpeech's 73-utterance dummy set; clean: test-clean; other: test-other",
     )
     parser.add_argument(
@@ -192,6 +195,48 @@ def add_dataset_options(parser: argparse.ArgumentParser, required: bool = True) 
         "copy of the hub's data set; read instead of the hub, without touching the network",
     )
     parser.add_argument("--limit", metavar="N", type=integer(1), help="use only the first N utterances")
+    parser.add_argument("--audio_column", metavar="NAME", help="the column of a custom table with the audio files")
+    parser.add_argument("--text_column", metavar="NAME", help="the column of a custom table with the texts")
+
+
+def add_recording_options(parser: argparse.ArgumentParser) -> None:
+    """`--chunk_s`, `--stride_s` and `--skip_unusable`."""
+    parser.add_argument(
+        "--chunk_s",
+        type=number,
+        metavar="S",
+        help="cut utterances longer than S seconds into overlapping chunks, 0: cut none (default: the last gear, or "
+        "35 s without gears, for --which_dataset=custom; else 0)",
+    )
+    parser.add_argument(
+        "--stride_s",
+        type=number,
+        metavar="S",
+        help="how far a chunk overlaps its neighbours on either side, in seconds (default: a sixth of --chunk_s)",
+    )
+    parser.add_argument(
+        "--skip_unusable",
+        action="store_true",
+        help="leave out utterances that are damaged, too short or too long, and list them in skipped.tsv",
+    )
+
+
+def chunking(args: argparse.Namespace) -> Chunking | None:
+    """What `--chunk_s` and `--stride_s` ask for with these gears; None: no utterance is cut."""
+    longest = args.gears[-1] if args.gears else None
+    chunk_s = args.chunk_s
+    if chunk_s is None:
+        if args.which_dataset != CUSTOM:
+            if args.stride_s is not None:
+                raise SuiteError("--stride_s: expected --chunk_s with it, found none")
+            return None
+        chunk_s = (longest or LONGEST_GEAR) // SAMPLES_PER_FRAME * SAMPLES_PER_FRAME / SAMPLE_RATE
+    if not chunk_s:
+        return None
+    found = new_chunking(chunk_s, args.stride_s)
+    if longest is not None and found.chunk > longest:
+        raise SuiteError(f"--chunk_s={chunk_s:g}: {found.chunk} samples are longer than the last gear, {longest}")
+    return found
 
 
 def add_model_option(parser: argparse.ArgumentParser, default: str | None = MODEL_ID) -> None:

@@ -19,3 +19,11 @@ class SuiteError(Exception):
 
     `cli.run` prints it without a traceback and ends the script with status 2.
     """
+
+
+class Unusable(SuiteError):
+    """An utterance that cannot be used. The others can."""
+
+    def with_remedy(self) -> Unusable:
+        """The error for a script that was not told to leave such utterances out."""
+        return Unusable(f"{self}; --skip_unusable leaves such utterances out")

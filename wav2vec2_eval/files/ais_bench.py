@@ -22,10 +22,12 @@ from .. import MODEL_NAME
 from ..errors import SuiteError
 from ..speech.latency import Latency
 from . import manifest
-from .manifest import Manifest, References
+from .manifest import Manifest
 from .names import INPUT_FOLDERS, JOURNAL_NAME, MANIFEST_NAME, model_name, result_key
+from .parts import Parts
 from .results import Logits, parse_foreign
 from .text import parse_json, read_bytes, read_text
+from .utterances import References
 
 ENGINE = "ais_bench (its times leave out copies)"  # in run.json, and so in the report
 
@@ -119,8 +121,9 @@ class AisBenchResults(Logits):
         self, folder: Path, files: Files, references: References, num_symbols: int, inputs: Manifest | None
     ) -> None:
         """`files` is what `find` found. Raises SuiteError unless these are the utterances of `references`."""
-        manifest.check_same_keys(references, files, f"{folder}: results of ais_bench")
-        super().__init__(folder, references, num_symbols, inputs)
+        parts = Parts(None) if inputs is None else inputs.parts
+        manifest.check_same_keys(parts.keys(references), files, f"{folder}: results of ais_bench")
+        super().__init__(folder, references, num_symbols, inputs, parts)
         self._files = files
 
     def _read(self, key: str) -> np.ndarray:

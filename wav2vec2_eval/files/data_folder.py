@@ -6,6 +6,7 @@ While the manifest is missing, the folder is not complete.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,22 +14,50 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..errors import UNPRINTABLE, SuiteError
 from . import manifest, tensors
 from .atomic import new_file
 from .file_list import Content
-from .folder import OutputFolder, Staging
-from .manifest import Utterance
+from .folder import OutputFolder, Staging, Writer
 from .model_record import ModelRecord, format_record
-from .names import GEARS_NAME, LAYOUTS, MANIFEST_NAME, MODEL_RECORD_NAME, RUN_NAME, UTTERANCES_NAME, tensor_names
+from .names import (
+    GEARS_NAME,
+    LAYOUTS,
+    MANIFEST_NAME,
+    MODEL_RECORD_NAME,
+    RUN_NAME,
+    SKIPPED_NAME,
+    UTTERANCES_NAME,
+    tensor_names,
+)
 from .run import Run, format_run
+from .utterances import Utterance, format_utterance
 
 
-class Preprocessed(NamedTuple):
-    """An utterance whose tensors are written."""
+class Tensors(NamedTuple):
+    """A model input whose tensors are written."""
 
+    key: str
     num_samples: int
     padded_length: int  # samples
     contents: Mapping[str, Content]  # of the tensor files, by name
+
+
+class Preprocessed(NamedTuple):
+    """An utterance whose tensors are written: one model input, or one for each chunk."""
+
+    utterance: Utterance
+    parts: Sequence[Tensors]
+    rate: int  # of the recording, in Hz
+    channels: int
+
+
+class Skipped(NamedTuple):
+    """An utterance that is left out."""
+
+    key: str
+    utterance_id: str
+    reason: str
 
 
 class Totals:
@@ -36,60 +65,87 @@ class Totals:
 
     def __init__(self) -> None:
         self.utterances = 0
-        self.num_samples = 0
+        self.chunked = 0  # utterances that are cut
+        self.skipped: list[Skipped] = []
+        self.rates: Counter[int] = Counter()  # of the recordings, in Hz -> how many
+        self.channels: Counter[int] = Counter()
+        self.num_samples = 0  # of utterances
+        self.input_samples = 0  # of model inputs: overlaps count twice
         self.padded_samples = 0
         self.gears: set[int] = set()  # the padded lengths in samples
         self.checksum = 0  # CRC-32 of all tensors' CRC-32s
 
     def add(self, item: Preprocessed) -> None:
         self.utterances += 1
-        self.num_samples += item.num_samples
-        self.padded_samples += item.padded_length
-        self.gears.add(item.padded_length)
-        self.checksum = manifest.checksum_of((content.crc32 for content in item.contents.values()), self.checksum)
+        self.chunked += len(item.parts) > 1
+        self.rates[item.rate] += 1
+        self.channels[item.channels] += 1
+        self.num_samples += item.utterance.num_samples
+        for part in item.parts:
+            self.input_samples += part.num_samples
+            self.padded_samples += part.padded_length
+            self.gears.add(part.padded_length)
+            self.checksum = manifest.checksum_of((content.crc32 for content in part.contents.values()), self.checksum)
 
 
 def write_tensors(
-    folder: Path, index: int, num_samples: int, arrays: Sequence[np.ndarray], layout: str = LAYOUTS[0]
-) -> Preprocessed:
-    """Write the model inputs of utterance `index`, each (1, T): the waveform, and the mask if there is one."""
+    folder: Path, key: str, num_samples: int, arrays: Sequence[np.ndarray], layout: str = LAYOUTS[0]
+) -> Tensors:
+    """Write a model input, each array (1, T): the waveform, and the mask if there is one."""
     contents = {}
-    for name, array in zip(tensor_names(str(index), layout), arrays):
+    for name, array in zip(tensor_names(key, layout), arrays):
         path = folder / name
         if path.parent != folder:
             path.parent.mkdir(exist_ok=True)
         with new_file(path) as file:
             tensors.write_tensor(file, array, "npy" if tensors.is_npy(path) else "bin")
         contents[name] = Content(file.size, file.crc32)
-    return Preprocessed(num_samples, arrays[0].shape[1], contents)
+    return Tensors(key, num_samples, arrays[0].shape[1], contents)
 
 
 def stage(
     staged: Staging,
     save_path: str,
-    utterances: Iterable[tuple[Utterance, Preprocessed]],
+    items: Iterable[Preprocessed | Skipped],
     run: Run,
     record: ModelRecord,
 ) -> Totals:
     """Describe the tensors in the staging folder, each as soon as it is written.
 
     `save_path` is the data folder as the user wrote it, for the manifest; `run` gets the number of utterances and their
-    checksum.
+    checksum. Raises SuiteError if all utterances are skipped.
     """
     totals = Totals()
     folder = save_path.rstrip("/")
     with staged.writing(MANIFEST_NAME) as lines, staged.writing(UTTERANCES_NAME) as table:
-        for utterance, item in utterances:
-            for name, content in item.contents.items():
-                staged.record(name, content)
-                line = manifest.format_line(utterance.key, f"{folder}/{name}", (1, item.padded_length))
-                lines.write(f"{line}\n".encode())
-            table.write(manifest.format_utterance(utterance).encode())
+        for item in items:
+            if isinstance(item, Skipped):
+                totals.skipped.append(item)
+                continue
+            for part in item.parts:
+                for name, content in part.contents.items():
+                    staged.record(name, content)
+                    line = manifest.format_line(part.key, f"{folder}/{name}", (1, part.padded_length))
+                    lines.write(f"{line}\n".encode())
+            table.write(format_utterance(item.utterance).encode())
             totals.add(item)
+    if totals.skipped and not totals.utterances:
+        raise SuiteError(f"none of the {len(totals.skipped)} utterances can be used; first: {totals.skipped[0].reason}")
+    write_skipped(staged, totals.skipped)
     staged.write_text(GEARS_NAME, "".join(f"{gear}\n" for gear in sorted(totals.gears)))
     staged.write_text(MODEL_RECORD_NAME, format_record(record))
-    staged.write_text(RUN_NAME, format_run(replace(run, utterances=totals.utterances, checksum=totals.checksum)))
+    known = replace(run, utterances=totals.utterances, checksum=totals.checksum)
+    staged.write_text(
+        RUN_NAME, format_run(replace(known, chunked=totals.chunked or None, skipped=len(totals.skipped) or None))
+    )
     return totals
+
+
+def write_skipped(target: Writer, skipped: Sequence[Skipped]) -> None:
+    """Write skipped.tsv, if any utterance is left out."""
+    if skipped:
+        rows = [Skipped._fields, *((*each[:2], UNPRINTABLE.sub(" ", each.reason)) for each in skipped)]
+        target.write_text(SKIPPED_NAME, "".join("\t".join(row) + "\n" for row in rows))
 
 
 def publish(folder: OutputFolder, staged: Staging, script: str) -> None:

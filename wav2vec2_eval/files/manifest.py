@@ -1,11 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The text files that describe preprocessed data: `bin_file.info` and `utterances.tsv`, beside `padding_lens.txt`.
+"""The manifest of preprocessed data, `bin_file.info`.
 
 `bin_file.info` has one line per model input of each utterance, `0 ./pre_data/clean/0.bin (1,160000)`: key, path, shape.
 An utterance's lines share its key and stand together, in the model's input order. The tensors are raw, or NumPy files
-if their names end in `.npy`. `utterances.tsv` has one line per utterance: key, utterance id, true length in samples,
-reference text. An utterance without a reference, which is transcribed and not scored, has an empty text and a fifth
-field that says so. Lines are parsed as data, never evaluated.
+if their names end in `.npy`. Lines are parsed as data, never evaluated.
 """
 
 from __future__ import annotations
@@ -27,15 +25,13 @@ from . import tensors
 from .file_list import Source
 from .locks import reading
 from .names import LAYOUTS, MANIFEST_NAME, RUN_NAME, UTTERANCES_NAME, tensor_name, tensor_names
+from .parts import Parts
 from .table import Table
 from .text import read_bytes
+from .utterances import KEY, Utterance, check_key, read_utterances, read_verified
 
-# A key becomes a file name, so it must be a plain name that cannot climb out of the results folder, and leave room for
-# what is added to it.
-_KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{,199}")
-_LINE = re.compile(rf"({_KEY.pattern}) +(\S.*?) +\(([^()]*)\)")  # key, path, shape
+_LINE = re.compile(rf"({KEY.pattern}) +(\S.*?) +\(([^()]*)\)")  # key, path, shape
 LONGEST_LINE = 6_000  # characters; a path has at most 4096 bytes
-_NUMBER = re.compile(r"\d{1,18}", re.ASCII)  # Python refuses to read numbers of thousands of digits
 _AXIS = r"\s*[1-9]\d{0,11}\s*"
 _SHAPE = re.compile(rf"{_AXIS}(,{_AXIS}){{,7}},?\s*", re.ASCII)
 
@@ -58,20 +54,9 @@ class Entry(NamedTuple):
         return tensor_name(self.path)
 
 
-class Utterance(NamedTuple):
-    """What scoring and RTFx need to know of an utterance."""
-
-    key: str
-    utterance_id: str
-    num_samples: int
-    text: str | None  # the reference; None: not known, and so not scored
-
-
-References = Mapping[str, Utterance]  # key -> what the utterance is compared with
 CheckShapes = Callable[[str, Sequence[tuple[int, ...]]], None]  # of an utterance's key, and the shapes of its inputs
 
 _AGAIN = "run preprocess.py again"
-_NO_REFERENCE = "no reference"  # the fifth field of an utterance that is not scored
 
 
 def format_line(key: str, path: str, shape: Iterable[int]) -> str:
@@ -97,12 +82,6 @@ def _parse_shape(text: str) -> tuple[int, ...] | None:
     return tuple(int(number) for number in text.split(",") if number.strip()) if _SHAPE.fullmatch(text) else None
 
 
-def check_key(key: str) -> None:
-    """Raise SuiteError unless `key` can safely become a part of a file name."""
-    if not _KEY.fullmatch(key):
-        raise SuiteError(f"expected a key of at most 200 letters, digits, '_', '-' and '.', found {key!r:.300}")
-
-
 class Manifest(Table[Sequence[Entry]]):
     """`bin_file.info`: key -> the utterance's entries in model input order, in file order. Its tensors are verified.
 
@@ -116,14 +95,16 @@ class Manifest(Table[Sequence[Entry]]):
         self._folders: dict[str, bool] = {}  # of the tensors, as the manifest names them -> is it the manifest's own?
         self._others: dict[str, Source] = {}  # those that are not
         self._is_verified = self.source.list is not None and path.name in self.source.list
-        content = _read(self.source, path, "run preprocess.py first")
+        self.parts = Parts(self.source.run)
+        content = read_verified(self.source, path, "run preprocess.py first")
         super().__init__(path, content, self._parse_entries, _AGAIN, separator=None, grouped=True)
         if not self:
             raise SuiteError(f"{path}: expected at least one utterance, found an empty file; {_AGAIN}")
         run = self.source.run
         known = run.utterances if run and self.source.has(path.name) and path.name == MANIFEST_NAME else None
-        if known not in (None, len(self)):
-            raise SuiteError(f"{path}: expected {known} utterances as {RUN_NAME} says, found {len(self)}; {_AGAIN}")
+        found = len(self) if self.parts.chunking is None else sum(1 for _ in self.parts.utterance_keys(self))
+        if known not in (None, found):
+            raise SuiteError(f"{path}: expected {known} utterances as {RUN_NAME} says, found {found}; {_AGAIN}")
 
     def _parse_entries(self, lines: Sequence[str]) -> Sequence[Entry]:
         return [parse_line(line) for line in lines]
@@ -238,7 +219,8 @@ class Manifest(Table[Sequence[Entry]]):
         if not self.source.has(UTTERANCES_NAME):
             return None
         references = read_utterances(path, self.source)
-        missing = [] if self.has_keys_of(references) else [key for key in self if key not in references]
+        keys = () if self.has_keys_of(references) else self.parts.utterance_keys(self)
+        missing = [key for key in keys if key not in references]
         if missing:
             raise SuiteError(f"{path}: {len(missing)} utterances are missing ({_some(missing)}); {_AGAIN}")
         return references
@@ -261,45 +243,6 @@ def open_manifest(path: Path) -> Iterator[Manifest]:
             if not folder.is_dir() or not folder.samefile(path.parent):
                 locks.enter_context(reading(folder))
         yield manifest
-
-
-def new_utterance(key: str, utterance_id: str, num_samples: int, text: str | None) -> Utterance:
-    """An utterance of a data set. White space inside its reference becomes single blanks, wherever it is scored."""
-    return Utterance(key, utterance_id, num_samples, None if text is None else " ".join(text.split()))
-
-
-def format_utterance(utterance: Utterance) -> str:
-    """A line of `utterances.tsv`, with its newline."""
-    reference = ("", _NO_REFERENCE) if utterance.text is None else (utterance.text,)
-    return "\t".join(map(str, (*utterance[:3], *reference))) + "\n"
-
-
-def read_utterances(path: Path, source: Source | None = None) -> Table[Utterance]:
-    """Read `utterances.tsv`: key -> Utterance, in file order. Raises SuiteError if missing, damaged or malformed."""
-    advice = "preprocess.py writes it, and pyacl_infer.py copies it"
-    source = source or Source(path.parent)
-    utterances = Table(path, _read(source, path, advice), _parse_utterance, advice)
-    if source.list is None:  # otherwise the file is as it was written
-        utterances.check()
-    return utterances
-
-
-def _parse_utterance(lines: Sequence[str]) -> Utterance:
-    fields = lines[0].split("\t")
-    is_scored = fields[3:] != ["", _NO_REFERENCE]
-    if (len(fields) != 4 and is_scored) or not _NUMBER.fullmatch(fields[2]):
-        raise SuiteError(
-            f"expected a key, an id, a number of samples and a text with tabs between, found {lines[0]!r:.300}"
-        )
-    check_key(fields[0])
-    return Utterance(fields[0], fields[1], int(fields[2]), fields[3] if is_scored else None)
-
-
-def _read(source: Source, path: Path, advice: str) -> bytes:
-    """A file of the folder, verified if a script wrote it. (A part of a manifest under another name is the user's.)"""
-    if source.list is not None and path.name in source.list:
-        return source.read(path.name, advice)
-    return read_bytes(path, advice)
 
 
 def check_same_keys(expected: Mapping[str, object], found: Mapping[str, object], what: str) -> None:

@@ -20,6 +20,7 @@ MANIFEST_NAME = "bin_file.info"
 UTTERANCES_NAME = "utterances.tsv"
 MODEL_RECORD_NAME = "model.json"
 GEARS_NAME = "padding_lens.txt"
+SKIPPED_NAME = "skipped.tsv"  # utterances that were left out; copied into the results folder, too
 
 # The results folder of pyacl_infer.py.
 JOURNAL_NAME = "results.tsv"
@@ -50,6 +51,7 @@ MODEL_RECORD_KEY = "model_record"
 
 _FIXED_NAMES = (
     *(RUN_NAME, LIST_NAME, LOCK_NAME, MANIFEST_NAME, UTTERANCES_NAME, MODEL_RECORD_NAME, GEARS_NAME, JOURNAL_NAME),
+    SKIPPED_NAME,
     *(INFER_TIME_NAME, WER_NAME, SCORES_NAME, SUMMARY_NAME, SUMMARY_DATA_NAME),
 )
 _RESULT = re.compile(r"(?P<key>.+)\.\d+\.(?:bin|npy)")
@@ -69,6 +71,11 @@ def is_recordable(name: str) -> bool:
 def is_free(name: str) -> bool:
     """Whether the user may give this name to the transcriptions: no other file of the suite has it."""
     return is_plain(name) and name not in _FIXED_NAMES and result_key(name) is None
+
+
+def chunk_key(key: str, number: int | None) -> str:
+    """The key of a chunk of utterance `key`; of the utterance itself if `number` is None."""
+    return key if number is None else f"{key}-{number}"
 
 
 def tensor_names(key: str, layout: str = LAYOUTS[0]) -> list[str]:

@@ -16,12 +16,13 @@ import numpy as np
 
 from ..errors import SuiteError
 from ..speech.audio import frame_count
+from ..speech.chunks import join
 from ..speech.latency import Latency
 from . import manifest, tensors
 from .file_list import Source
 from .folder import OutputFolder, Writer
 from .journal import Finished, Journal, Output, format_finished, format_output, read_journal
-from .manifest import Manifest, References, Utterance
+from .manifest import Manifest
 from .model_record import ModelRecord, format_record
 from .names import (
     INFER_TIME_NAME,
@@ -30,14 +31,17 @@ from .names import (
     MODEL_RECORD_NAME,
     RUN_NAME,
     SCORES_NAME,
+    SKIPPED_NAME,
     UTTERANCES_NAME,
     WER_NAME,
     result_key,
     result_name,
 )
+from .parts import Part, Parts
 from .run import Run, format_run, read_run
 from .table import Table
 from .text import read_bytes
+from .utterances import References, Utterance
 
 # A resumed run may differ in these: the model's path (not its digest), and what belongs to the summary.
 _MAY_DIFFER = ("script", "format", "model", "warm_up", "transcriptions", "resumed")
@@ -106,8 +110,12 @@ def _write_copies(
     if references is not None:
         with target.writing(UTTERANCES_NAME) as file:
             same = references.has_keys_of(inputs)
-            for lines in (references.content,) if same else map(references.raw, inputs):
+            keys = inputs.parts.utterance_keys(inputs)
+            for lines in (references.content,) if same else map(references.raw, keys):
                 file.write(lines)
+    if inputs.source.has(SKIPPED_NAME):
+        with target.writing(SKIPPED_NAME) as file:
+            file.write(inputs.source.read(SKIPPED_NAME))
     if record is not None:
         target.write_text(MODEL_RECORD_NAME, format_record(record))
 
@@ -182,13 +190,20 @@ def check_some(source: Source) -> None:
 class Logits(ABC):
     """The logits of each utterance of `references`, to be scored."""
 
-    def __init__(self, folder: Path, references: References, num_symbols: int, inputs: Manifest | None) -> None:
-        """`inputs`: the manifest of the utterances, if it is known. Raises SuiteError if it lacks some."""
+    def __init__(
+        self, folder: Path, references: References, num_symbols: int, inputs: Manifest | None, parts: Parts
+    ) -> None:
+        """`inputs`: the manifest of the utterances, if it is known; `parts`: how they are cut.
+
+        Raises SuiteError if the manifest lacks some.
+        """
         self.folder = folder
         self._references = references
         self._num_symbols = num_symbols
         self._inputs = inputs
-        missing = next((key for key in references if inputs is not None and key not in inputs), None)
+        self._parts = parts
+        keys = () if inputs is None else parts.keys(references)
+        missing = next((key for key in keys if inputs is not None and key not in inputs), None)
         if inputs is not None and missing is not None:
             raise SuiteError(f"{inputs.path}: lacks utterance {missing}, which has a result; give the whole manifest")
 
@@ -203,17 +218,22 @@ class Logits(ABC):
 
     def logits(self, utterance: Utterance) -> np.ndarray:
         """The (F, V) logits of an utterance. Raises SuiteError if their shape does not fit it."""
-        logits = self._read(utterance.key)
-        least, most = frame_count(utterance.num_samples), None
+        parts = self._parts.of(utterance)
+        return join([part.chunk for part in parts], [self._frames(part) for part in parts])
+
+    def _frames(self, part: Part) -> np.ndarray:
+        """The (F, V) logits of a model input."""
+        logits = self._read(part.key)
+        least, most = frame_count(part.chunk.num_samples), None
         if self._inputs is not None:
-            least = most = frame_count(self._inputs[utterance.key][0].shape[-1])
-        check_logits(f"{self.folder}: utterance {utterance.key}", logits, self._num_symbols, least, most)
+            least = most = frame_count(self._inputs[part.key][0].shape[-1])
+        check_logits(f"{self.folder}: utterance {part.key}", logits, self._num_symbols, least, most)
         frames: np.ndarray = logits[0]
         return frames
 
     @abstractmethod
     def _read(self, key: str) -> np.ndarray:
-        """The first output of an utterance, of any shape."""
+        """The first output of a model input, of any shape."""
 
 
 class Results(Logits):
@@ -227,19 +247,21 @@ class Results(Logits):
         Results of another tool have no journal, and no manifest; the user may have named it as `inputs`.
         """
         self._source = source
+        parts = Parts(source.run) if inputs is None else inputs.parts
+        keys = parts.keys(references)
         self._journal: Journal | None = None
         if source.has(JOURNAL_NAME):
             if source.list is not None and not (source.folder / INFER_TIME_NAME).exists():
                 raise SuiteError(f"{source.folder}: its run did not finish; run pyacl_infer.py again, with --resume")
             self._journal = read_journal(source)
-            manifest.check_same_keys(references, self._journal, f"{source.folder}: results")
+            manifest.check_same_keys(keys, self._journal, f"{source.folder}: results")
         if source.has(MANIFEST_NAME):
             inputs = Manifest(source.folder / MANIFEST_NAME, source)
-        super().__init__(source.folder, references, num_symbols, inputs)
+        super().__init__(source.folder, references, num_symbols, inputs, parts)
         names = source.list or (path.name for path in source.folder.iterdir())
         for name in names:
             key = result_key(name)
-            if key is not None and key not in references:
+            if key is not None and key not in keys:
                 raise SuiteError(
                     f"{source.folder}: expected results of {len(references)} utterances, found {name}, too"
                 )

@@ -30,6 +30,10 @@ class Run:
     model: str | None = None  # as the user named it: the model of the feature extractor, or the one that was run
     padded: bool | None = None
     attention_mask: bool | None = None
+    chunk_samples: int | None = None  # longer recordings are cut into chunks of this length
+    stride_samples: int | None = None  # the overlap on either side of a chunk
+    chunked: int | None = None  # how many recordings were cut; None: none
+    skipped: int | None = None  # how many utterances were left out because they cannot be used; None: none
     utterances: int | None = None
     checksum: int | None = None  # CRC-32 of all tensors' CRC-32s
     model_sha256: str | None = None

@@ -14,9 +14,9 @@ from typing import NamedTuple
 from ..errors import SuiteError
 from ..speech.wer import WordErrors, check_installed, total, word_errors
 from .folder import OutputFolder, output_folder
-from .manifest import Utterance
 from .names import INFER_TIME_NAME, RUN_NAME, SCORES_NAME, WER_NAME, is_free, is_plain
 from .run import Run, read_run
+from .utterances import Utterance
 
 _SCORED_TOGETHER = 500  # utterances; jiwer is faster with many, and memory stays flat
 _HEADER = "key\tutterance_id\twer\tsubstitutions\tdeletions\tinsertions\twords\treference\thypothesis\n"

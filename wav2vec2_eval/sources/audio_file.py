@@ -1,23 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Audio files, decoded by soundfile alone, one utterance at a time."""
+"""Audio files, decoded by soundfile, one utterance at a time.
+
+Corpora with one format are read strictly: FLAC, WAV or Ogg at 16 kHz with one channel. A user's own recordings may have
+any format that libsndfile reads, any rate and any number of channels.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 import struct
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
-from typing import BinaryIO
+from types import TracebackType
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 import soundfile
 
 from ..errors import SuiteError
+from ..machine.quiet import quiet_stderr
 from ..speech.audio import LONGEST, SAMPLE_RATE
 
-# FLAC, WAV, Ogg. libsndfile knows more formats, but its decoder of MP3 prints what it thinks of damaged files.
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 _FLAC, _WAV, _OGG = b"fLaC", b"RIFF", b"OggS"
 
 # A FLAC file begins with a block of 42 bytes, whose last 16 are the MD5 of all samples, or 0 if its encoder made none.
@@ -25,65 +35,151 @@ _HEADER_BYTES, _MD5_AT = 42, 26
 _FLAC_BYTES = {"PCM_S8": 1, "PCM_16": 2, "PCM_24": 3}  # of a sample, in the MD5
 LOUDEST = 32768  # of samples as numbers: more leaves too little of float32's range for their variance
 _LAST_PAGE = 4  # flag of an Ogg page
+_UNKNOWN = 0xFFFFFFFF  # the length in the header of a WAV or AU file that was written to a pipe
+_BLOCK = 1 << 20  # samples per channel
+
+CONVERT = "convert it, for example by ffmpeg -i FILE -ar 16000 -ac 1 NEW.wav"
+
+
+class AudioFile:
+    """An open audio file: its `rate` in Hz, its number of `channels`, and `num_samples` of each. A context manager.
+
+    Raises SuiteError, naming `name`, for what cannot be decoded. `strict` refuses other formats than FLAC, WAV and Ogg,
+    other rates than 16 kHz, more than one channel, and WAV files without a length.
+    """
+
+    def __init__(self, source: Path | BinaryIO, name: str, *, strict: bool = True) -> None:
+        self._name = name
+        header = _read_header(source, name)
+        self._kind, self._md5 = header[:4], header[_MD5_AT:]
+        self._advice = "copy the file again" if self._kind in (_FLAC, _WAV, _OGG) else CONVERT
+        if strict and self._kind not in (_FLAC, _WAV, _OGG):
+            raise SuiteError(f"{name}: cannot be decoded (expected FLAC, WAV or Ogg, found other bytes); convert it")
+        if not _is_whole(source, self._kind, strict):
+            raise SuiteError(f"{name}: its length is not what its header says; copy the file again")
+        with ExitStack() as stack:
+            try:
+                with self._decoding():
+                    self._file = stack.enter_context(soundfile.SoundFile(source))
+            except soundfile.LibsndfileError as error:
+                raise self._undecodable(error) from None
+            self.rate, self.channels, self.num_samples = self._file.samplerate, self._file.channels, self._file.frames
+            if strict:
+                self._check_strict()
+            self._stack = stack.pop_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def _check_strict(self) -> None:
+        self.check_length()
+        if (self.rate, self.channels) != (SAMPLE_RATE, 1):
+            raise SuiteError(
+                f"{self._name}: expected {SAMPLE_RATE} Hz mono, found {self.rate} Hz with {self.channels} channels; "
+                f"convert it, or see --which_dataset=custom"
+            )
+
+    def check_length(self) -> None:
+        """Raise SuiteError for more than an hour, of which not all can be in memory."""
+        if self.num_samples > LONGEST * self.rate // SAMPLE_RATE:
+            raise SuiteError(  # a damaged header, or an encoder that did not know the length
+                f"{self._name}: its header says {self.num_samples} samples, an hour has {3600 * self.rate}; convert it"
+            )
+
+    def _decoding(self) -> AbstractContextManager[None]:
+        # libsndfile's decoder of MP3 prints what it thinks of damaged files.
+        return nullcontext() if self._kind in (_FLAC, _WAV, _OGG) else quiet_stderr()
+
+    def _undecodable(self, error: Exception) -> SuiteError:
+        return SuiteError(f"{self._name}: cannot be decoded ({error}); {self._advice}")
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """The samples in order, as (T, channels) float32 blocks. Raises SuiteError if they are damaged.
+
+        What can be known of the whole file only, such as its MD5, is checked after the last block.
+        """
+        # Integers are read as they are stored, for the MD5.
+        subtype = self._file.subtype
+        width = _FLAC_BYTES.get(subtype, 0) if self._kind == _FLAC or subtype == "PCM_16" else 0
+        dtype = {0: "float32", 2: "int16"}.get(width, "int32")
+        digest = hashlib.md5(usedforsecurity=False) if self._kind == _FLAC and self._md5 != bytes(16) else None
+        found = 0
+        while True:
+            try:
+                with self._decoding():
+                    samples: np.ndarray = self._file.read(_BLOCK, dtype, always_2d=True)
+            except soundfile.LibsndfileError as error:
+                raise self._undecodable(error) from None
+            if not len(samples):
+                break
+            found += len(samples)
+            if digest is not None:
+                digest.update(_packed(samples, width))
+            yield self._as_floats(samples, width)
+        # Of a file that was cut between two blocks, libsndfile returns the samples that are left, without an error.
+        if found != self.num_samples:
+            raise SuiteError(f"{self._name}: expected {self.num_samples} samples, found {found}; copy the file again")
+        # If the header says too few samples, libsndfile returns no more.
+        if digest is not None and digest.digest() != self._md5:
+            raise SuiteError(f"{self._name}: its samples do not have the MD5 of its header; copy the file again")
+
+    def _as_floats(self, samples: np.ndarray, width: int) -> np.ndarray:
+        if width:
+            floats: np.ndarray = samples / np.float32(2 ** (8 * samples.itemsize - 1))
+            return floats
+        peak = np.abs(samples).max(initial=0)
+        if not peak <= LOUDEST:  # also if it is NaN
+            raise SuiteError(f"{self._name}: expected samples between -1 and 1, found {peak}; convert it")
+        return samples
 
 
 def decode(source: Path | BinaryIO, name: str) -> np.ndarray:
     """Read a whole 16 kHz mono file: (T,) float32. Raises SuiteError, naming `name`, for anything else."""
-    header = _read_header(source, name)
-    kind = header[:4]
-    if kind not in (_FLAC, _WAV, _OGG):
-        raise SuiteError(f"{name}: cannot be decoded (expected FLAC, WAV or Ogg, found other bytes); convert it")
-    if kind != _FLAC and not _is_whole(source, kind):
-        raise SuiteError(f"{name}: its length is not what its header says; copy the file again")
-    try:
-        with soundfile.SoundFile(source) as file:
-            rate, channels, num_samples = file.samplerate, file.channels, file.frames
-            if num_samples > LONGEST:  # a damaged header, or an encoder that did not know the length
-                raise SuiteError(f"{name}: its header says {num_samples} samples, an hour has {LONGEST}; convert it")
-            if (rate, channels) != (SAMPLE_RATE, 1):
-                raise SuiteError(
-                    f"{name}: expected {SAMPLE_RATE} Hz mono, found {rate} Hz with {channels} channels; convert it"
-                )
-            # Integers are read as they are stored, for the MD5.
-            width = _FLAC_BYTES.get(file.subtype, 0) if kind == _FLAC or file.subtype == "PCM_16" else 0
-            samples: np.ndarray = file.read(dtype={0: "float32", 2: "int16"}.get(width, "int32"))
-    except soundfile.LibsndfileError as error:
-        raise SuiteError(f"{name}: cannot be decoded ({error}); copy the file again") from None
-    # Of a file that was cut between two blocks, libsndfile returns the samples that are left, without an error.
-    if len(samples) != num_samples:
-        raise SuiteError(f"{name}: expected {num_samples} samples, found {len(samples)}; copy the file again")
-    # If the header says too few samples, libsndfile returns no more.
-    if kind == _FLAC and header[_MD5_AT:] not in (bytes(16), _md5(samples, width)):
-        raise SuiteError(f"{name}: its samples do not have the MD5 of its header; copy the file again")
-    if width:
-        waveform: np.ndarray = samples / np.float32(2 ** (8 * samples.itemsize - 1))
-        return waveform
-    peak = np.abs(samples).max(initial=0)
-    if not peak <= LOUDEST:  # also if it is NaN
-        raise SuiteError(f"{name}: expected samples between -1 and 1, found {peak}; convert it")
-    return samples
+    with AudioFile(source, name) as file:
+        blocks = [block[:, 0] for block in file.blocks()]
+    return blocks[0] if len(blocks) == 1 else np.concatenate([np.empty(0, np.float32), *blocks])
 
 
-def _md5(samples: np.ndarray, width: int) -> bytes:
-    """The MD5 of samples in as many bytes as FLAC has for each. libsndfile puts them into the highest bytes."""
-    data = samples.data
-    if width not in (0, samples.itemsize):
-        data = np.ascontiguousarray(samples.view(np.uint8).reshape(-1, samples.itemsize)[:, -width:]).data
-    return hashlib.md5(data, usedforsecurity=False).digest()
+def _packed(samples: np.ndarray, width: int) -> memoryview:
+    """Samples in as many bytes as FLAC has for each in its MD5. libsndfile puts them into the highest bytes."""
+    if width in (0, samples.itemsize):
+        return samples.data
+    return np.ascontiguousarray(samples.view(np.uint8).reshape(-1, samples.itemsize)[:, -width:]).data
 
 
-def _is_whole(source: Path | BinaryIO, kind: bytes) -> bool:
-    """Whether a WAV or Ogg file is as long as its parts say. libsndfile takes a file that was cut for a shorter one."""
+def _is_whole(source: Path | BinaryIO, kind: bytes, strict: bool) -> bool:
+    """Whether a file is as long as its header says, where that can be told without decoding.
+
+    libsndfile takes a file that was cut for a shorter one. FLAC and MP3 are counted when they are decoded.
+    """
+    check = _LENGTHS.get(kind)
+    if check is None:
+        return True
     file: BinaryIO
     with source.open("rb") if isinstance(source, Path) else nullcontext(source) as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(0)
         try:
-            return _is_whole_wav(file, size) if kind == _WAV else _is_whole_ogg(file, size)
-        except (struct.error, IndexError):
+            return check(file, size) or (not strict and _is_of_unknown_length(file, kind))
+        except (struct.error, IndexError, ValueError):
             return False
         finally:
             file.seek(0)
+
+
+def _is_of_unknown_length(file: BinaryIO, kind: bytes) -> bool:
+    """Whether the header says that the length was not known when it was written."""
+    file.seek(0)
+    start = file.read(1 << 16)
+    if kind == _WAV:
+        data = start.find(b"data")
+        return data > 0 and struct.unpack("<I", start[data + 4 : data + 8])[0] == _UNKNOWN
+    return kind == _AU and struct.unpack(">I", start[8:12])[0] == _UNKNOWN
 
 
 def _is_whole_wav(file: BinaryIO, size: int) -> bool:
@@ -107,6 +203,64 @@ def _is_whole_ogg(file: BinaryIO, size: int) -> bool:
             return False
         position = file.seek(position + 27 + count + sum(file.read(count)))
     return position == size and bool(flags & _LAST_PAGE)
+
+
+def _is_whole_aiff(file: BinaryIO, size: int) -> bool:
+    """The length of what follows, at byte 4."""
+    (length,) = struct.unpack(">4xI", file.read(8))
+    return bool(length + 8 in (size, size - 1))
+
+
+def _is_whole_au(file: BinaryIO, size: int) -> bool:
+    """The lengths of the header and of the samples, at byte 4."""
+    return bool(sum(struct.unpack(">4xII", file.read(12))) == size)
+
+
+def _is_whole_w64(file: BinaryIO, size: int) -> bool:
+    """The length of everything, at byte 16."""
+    (length,) = struct.unpack("<16xQ", file.read(24))
+    return bool(length == size)
+
+
+def _is_whole_rf64(file: BinaryIO, size: int) -> bool:
+    """The length of what follows byte 8, in the chunk `ds64`."""
+    name, length = struct.unpack("<12x4s4xQ", file.read(28))
+    return name == b"ds64" and length + 8 in (size, size + 1)
+
+
+def _is_whole_caf(file: BinaryIO, size: int) -> bool:
+    """Chunk after chunk to the end: a name of four letters, its length, the content; perhaps a few bytes."""
+    position = 8
+    while size - position >= 12:
+        file.seek(position)
+        _name, length = struct.unpack(">4sq", file.read(12))
+        position += 12 + length
+        if length < 0:  # not known
+            return True
+    return position <= size
+
+
+def _is_whole_sphere(file: BinaryIO, size: int) -> bool:
+    """A header of text, whose length is in its second line, then as many samples as the header says."""
+    header = file.read(1024)
+    numbers = {name: int(value) for name, value in re.findall(rb"^(\w+) -i (\d{1,15})$", header, re.MULTILINE)}
+    expected = int(header.split(b"\n")[1])
+    for name in (b"sample_count", b"channel_count", b"sample_n_bytes"):
+        numbers.setdefault(name, 1)
+    return size == expected + numbers[b"sample_count"] * numbers[b"channel_count"] * numbers[b"sample_n_bytes"]
+
+
+_AU = b".snd"
+_LENGTHS: dict[bytes, Callable[[BinaryIO, int], bool]] = {
+    _WAV: _is_whole_wav,
+    _OGG: _is_whole_ogg,
+    b"FORM": _is_whole_aiff,
+    _AU: _is_whole_au,
+    b"riff": _is_whole_w64,
+    b"RF64": _is_whole_rf64,
+    b"caff": _is_whole_caf,
+    b"NIST": _is_whole_sphere,
+}
 
 
 def _read_header(source: Path | BinaryIO, name: str) -> bytes:

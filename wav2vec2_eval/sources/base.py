@@ -8,15 +8,24 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from ..errors import UNPRINTABLE, SuiteError
+from ..speech.audio import SAMPLE_RATE
 from .packed import PackedStrings
 
 # An id is a field of the suite's tables, so it holds nothing UNPRINTABLE. The same for a text, except white space,
 # which becomes a blank where texts are written.
 _NOT_IN_TEXTS = re.compile(r"[\0-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ud800-\udfff]")
+
+
+class SourceFormat(NamedTuple):
+    """Of a recording, before it is made 16 kHz mono."""
+
+    rate: int  # in Hz
+    channels: int
 
 
 class Dataset(ABC):
@@ -35,6 +44,17 @@ class Dataset(ABC):
     @abstractmethod
     def waveform(self, index: int) -> np.ndarray:
         """Decode one utterance: (T,) float32 in [-1, 1), 16 kHz mono. Raises SuiteError for a broken recording."""
+
+    def blocks(self, index: int) -> Iterator[np.ndarray]:
+        """The waveform of one utterance in parts, of which one is in memory at a time where the data set can do that.
+
+        Raises SuiteError, perhaps after some parts, for a broken recording.
+        """
+        yield self.waveform(index)
+
+    def source_format(self, index: int) -> SourceFormat:
+        """What was recorded. Raises SuiteError for a broken recording."""
+        return SourceFormat(SAMPLE_RATE, 1)
 
 
 def check_utterance(utterance_id: object, text: object, where: str) -> None:

@@ -10,32 +10,52 @@ from ..errors import SuiteError
 from .base import Dataset, find_files
 from .hub import is_local
 from .librispeech import LibriSpeechTree
-from .splits import SPLITS, Split
+from .recording_table import USUAL_COLUMNS, Columns
+from .recordings import open_recordings
+from .splits import CUSTOM, SPLITS, Split
 
 _SHARD = re.compile(r"(.+)-\d{5}-of-(\d{5})\.parquet")
 
 
-def check_paths(dataset_path: str | None, model: str | None) -> None:
+def check_paths(which: str, dataset_path: str | None, model: str | None) -> None:
     """Raise SuiteError for a local path that is not there: before the hub is asked for the other one of the two."""
-    if dataset_path is not None and not Path(dataset_path).is_dir():
+    if which == CUSTOM:
+        if dataset_path is None:
+            raise SuiteError("--which_dataset=custom: expected a table or a folder of recordings as --dataset_path")
+        if not Path(dataset_path).exists():
+            raise SuiteError(
+                f"{dataset_path}: expected a table or a folder of recordings, found none; see --dataset_path"
+            )
+    elif dataset_path is not None and not Path(dataset_path).is_dir():
         raise SuiteError(f"{dataset_path}: expected a LibriSpeech folder, found none; see --dataset_path")
     if model is not None:
         is_local(model)
 
 
-def open_dataset(which: str, dataset_path: str | None = None, limit: int | None = None) -> Dataset:
-    """Open `validation`, `clean` or `other`, cut to the first `limit` utterances.
+def open_dataset(
+    which: str,
+    dataset_path: str | None = None,
+    limit: int | None = None,
+    columns: Columns = USUAL_COLUMNS,
+    may_lack_files: bool = False,
+) -> Dataset:
+    """Open `validation`, `clean`, `other` or `custom`, cut to the first `limit` utterances.
 
     With `dataset_path` nothing is downloaded: it is a LibriSpeech tree, the split's folder of one, or a folder with the
-    hub's parquet files.
+    hub's parquet files. A custom set is a table, whose `columns` the user may name, or a folder of audio.
     Raises SuiteError if the data are missing, empty or inconsistent.
     """
+    check_paths(which, dataset_path, None)
+    if which == CUSTOM:
+        assert dataset_path is not None
+        return open_recordings(Path(dataset_path), columns, limit, may_lack_files)
+    if columns != USUAL_COLUMNS:
+        raise SuiteError("--audio_column and --text_column: only --which_dataset=custom has a table")
     split = SPLITS[which]
     if dataset_path is None:
         from .hub_dataset import HubDataset
 
         return HubDataset(split.hub_id, split, limit)
-    check_paths(dataset_path, None)
     root = Path(dataset_path)
     own = [root] if root.resolve().name == split.folder else []
     for folder in (root / split.folder, root / "LibriSpeech" / split.folder, *own):

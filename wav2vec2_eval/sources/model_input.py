@@ -1,33 +1,52 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One utterance as the model wants it: decoded, normalised, padded."""
+"""One utterance as the model wants it: decoded, cut into chunks if it is long, normalised, padded."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from ..errors import SuiteError
+from ..errors import SuiteError, Unusable
+from ..speech.chunks import Chunking, Cut
 from ..speech.feature_extractor import FeatureExtractor
 from ..speech.padding import padded_length
 from .base import Dataset
 
 
 class ModelInput(NamedTuple):
-    """One utterance, ready for the model."""
+    """One utterance, or a chunk of a long one, ready for the model."""
 
+    number: int | None  # of the chunk; None: the whole utterance
+    start: int  # of the chunk in the utterance, in samples
     num_samples: int  # before padding
     samples: np.ndarray  # (1, T) float32
 
 
-def model_input(
-    dataset: Dataset, index: int, extractor: FeatureExtractor, gears: Sequence[int] | None = None
-) -> ModelInput:
-    """Decode, normalise and pad utterance `index`. Raises SuiteError, naming it, if it is broken or fits no gear."""
-    waveform = dataset.waveform(index)
+class Preparation(NamedTuple):
+    """How utterances become model inputs."""
+
+    extractor: FeatureExtractor
+    gears: Sequence[int] | None = None  # lengths to pad to
+    chunking: Chunking | None = None  # None: no utterance is cut
+
+
+def model_inputs(dataset: Dataset, index: int, how: Preparation) -> Iterator[ModelInput]:
+    """Decode, cut, normalise and pad utterance `index`. Each chunk is normalised by itself, as transformers does it.
+
+    Raises Unusable, naming the utterance, if it is broken or fits no gear, perhaps after some of its chunks.
+    """
     try:
-        length = padded_length(len(waveform), gears)
+        for number, start, waveform in _cuts(dataset, index, how.chunking):
+            try:
+                length = padded_length(len(waveform), how.gears)
+            except SuiteError as error:
+                raise SuiteError(f"{dataset.ids[index]}: {error}") from None
+            yield ModelInput(number, start, len(waveform), how.extractor(waveform, length))
     except SuiteError as error:
-        raise SuiteError(f"{dataset.ids[index]}: {error}") from None
-    return ModelInput(len(waveform), extractor(waveform, length))
+        raise Unusable(str(error)) from None
+
+
+def _cuts(dataset: Dataset, index: int, chunking: Chunking | None) -> Iterable[Cut]:
+    return [Cut(None, 0, dataset.waveform(index))] if chunking is None else chunking.cut(dataset.blocks(index))

@@ -15,6 +15,7 @@ class Split(NamedTuple):
     folder: str  # in a local tree
 
 
+CUSTOM = "custom"  # a user's own recordings
 SPLITS = {
     "validation": Split("hf-internal-testing/librispeech_asr_dummy", "clean", "validation", "dev-clean"),
     "clean": Split("openslr/librispeech_asr", "clean", "test", "test-clean"),

@@ -32,7 +32,7 @@ def padded_length(num_samples: int, gears: Sequence[int] | None) -> int:
             return gear
     raise SuiteError(
         f"{num_samples} samples are longer than the last gear, {gears[-1]}; "
-        f"leave it out, or choose longer --gears ('none' for a CPU engine)"
+        f"cut it (--chunk_s), leave it out, or choose longer --gears ('none' for a CPU engine)"
     )
 
 
