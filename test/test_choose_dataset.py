@@ -30,10 +30,10 @@ def test_local_paths_are_checked_without_the_hub(tmp_path, monkeypatch, dataset_
     os.mkfifo("pipe")
     monkeypatch.setattr("wav2vec2_eval.sources.hub.ask", None)
     if message is None:
-        check_paths(dataset_path, model)
+        check_paths("clean", dataset_path, model)
     else:
         with pytest.raises(SuiteError, match=f"^{message}"):
-            check_paths(dataset_path, model)
+            check_paths("clean", dataset_path, model)
 
 
 def test_a_data_set_is_not_searched_for_in_a_folder_that_is_not_there():
