@@ -196,8 +196,7 @@ def infer(engine: Engine, job: Job, store: results.Store) -> Generator[str, None
 
     def utterances() -> Iterator[list[np.ndarray]]:
         for key in job.keys:
-            arrays = job.inputs.read_arrays(key, job.dtypes)
-            yield [array.astype(spec.dtype, copy=False) for array, spec in zip(arrays, engine.inputs)]
+            yield engine.convert(key, job.inputs.read_arrays(key, job.dtypes))
 
     with WriteBehind(store) as writer, closing(read_ahead(utterances())) as ahead:
         for (result, latency), key in zip(timed(engine.stream(ahead)), job.keys):
@@ -245,6 +244,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             engine.check_dtypes(args.input_dtypes)
             digest = inputs.check_tensors(args.input_dtypes, engine.check_shapes)
             record = check_agreed(args, engine, inputs)
+            first = next(iter(inputs))
+            engine.convert(first, inputs.read_arrays(first, args.input_dtypes))  # before earlier results are replaced
             run = conditions(args, engine, inputs, digest)
             kept = results.begin(folder, run, inputs, references, record, args.resume)
             if args.resume:

@@ -391,7 +391,7 @@ INFER_CASES = [
         "a dtype of another size",
         unchanged,
         (*INFER, "--input_dtypes=float64"),
-        "expected 320000 = (1,40000) float64",
+        "0.bin: expected float64 as --input_dtypes says, found float32 of preprocess.py; give --input_dtypes=float32",
     ),
     Case(
         "a dtype that the model has not",
