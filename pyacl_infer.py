@@ -37,8 +37,8 @@ from wav2vec2_eval.files.file_list import Source
 from wav2vec2_eval.files.folder import OutputFolder, output_folder
 from wav2vec2_eval.files.journal import read_journal
 from wav2vec2_eval.files.manifest import check_same_keys, open_manifest
-from wav2vec2_eval.files.model_record import agreed, parse_record, read_record
-from wav2vec2_eval.files.names import INFER_TIME_NAME, MANIFEST_NAME, MODEL_RECORD_KEY
+from wav2vec2_eval.files.model_record import agreed, read_record, record_of_model
+from wav2vec2_eval.files.names import INFER_TIME_NAME, MANIFEST_NAME
 from wav2vec2_eval.files.run import Run
 from wav2vec2_eval.files.tensors import DTYPE, parse_dtypes
 from wav2vec2_eval.machine.overlap import WriteBehind, read_ahead
@@ -177,8 +177,7 @@ def conditions(args: argparse.Namespace, engine: Engine, inputs: Manifest, diges
 
 def check_agreed(args: argparse.Namespace, engine: Engine, inputs: Manifest) -> ModelRecord | None:
     """What is known of the model. Raises SuiteError if the data were made for another model than the one that runs."""
-    in_metadata = engine.metadata.get(MODEL_RECORD_KEY)
-    of_model = None if in_metadata is None else parse_record(in_metadata, str(args.model_path))
+    of_model = record_of_model(engine.metadata, str(args.model_path))
     return agreed({str(args.model_path): of_model, str(inputs.path.parent): read_record(inputs.source)})
 
 
