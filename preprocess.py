@@ -146,7 +146,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from wav2vec2_eval.sources.model_folder import feature_extractor, symbols
 
     path, model = Path(args.pre_data_save_path), args.model_name_or_path
-    check_paths(args.dataset_path, model)
+    check_paths(args.dataset_path, model, args.which_dataset)
     with output_folder(path, SCRIPT) as folder:
         record = ModelRecord(model, feature_extractor(model), symbols(model))
         dataset = open_dataset(args.which_dataset, args.dataset_path, args.limit)

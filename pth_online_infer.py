@@ -111,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from wav2vec2_eval.speech.latency import check_warm_up, format_figures, summarise
 
     path = args.pred_res_save_path
-    check_paths(args.dataset_path, args.model_name_or_path)
+    check_paths(args.dataset_path, args.model_name_or_path, args.which_dataset)
     with scores_folder(path, SCRIPT) as folder:
         dataset = open_dataset(args.which_dataset, args.dataset_path, args.limit)
         warm_up = min(1, len(dataset) - 1) if args.warm_up is None else args.warm_up

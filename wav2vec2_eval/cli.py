@@ -23,7 +23,7 @@ from .errors import UNPRINTABLE, SuiteError
 from .machine.cpu import default_threads
 from .machine.needs import lacking
 from .machine.signals import Terminated, end_signals, raise_signals
-from .sources.splits import SPLITS
+from .sources.splits import parse_name
 
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
@@ -181,15 +181,17 @@ def add_dataset_options(parser: argparse.ArgumentParser, required: bool = True) 
     parser.add_argument(
         "--which_dataset",
         required=required,
-        choices=tuple(SPLITS),
-        help="validation: LibriSpeech's 73-utterance dummy set; clean: test-clean; other: test-other",
+        type=checked(parse_name),
+        metavar="NAME",
+        help="validation: LibriSpeech's 73-utterance dummy set; clean: test-clean; other: test-other; with "
+        "--dataset_path also the name of any split's folder, such as dev-other",
     )
     parser.add_argument(
         "--dataset_path",
         type=path_text,
         metavar="FOLDER",
-        help="a local LibriSpeech tree (clean: test-clean, other: test-other, validation: dev-clean), or a local "
-        "copy of the hub's data set; read instead of the hub, without touching the network",
+        help="a local LibriSpeech tree (clean: test-clean, other: test-other, validation: dev-clean), a split's folder "
+        "of one, or a local copy of the hub's data set; read instead of the hub, without touching the network",
     )
     parser.add_argument("--limit", metavar="N", type=integer(1), help="use only the first N utterances")
 

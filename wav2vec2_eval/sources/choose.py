@@ -10,13 +10,18 @@ from ..errors import SuiteError
 from .base import Dataset, find_files
 from .hub import is_local
 from .librispeech import LibriSpeechTree
-from .splits import SPLITS, Split
+from .splits import SPLITS, Split, find_split
 
 _SHARD = re.compile(r"(.+)-\d{5}-of-(\d{5})\.parquet")
 
 
-def check_paths(dataset_path: str | None, model: str | None) -> None:
-    """Raise SuiteError for a local path that is not there: before the hub is asked for the other one of the two."""
+def check_paths(dataset_path: str | None, model: str | None, which: str | None = None) -> None:
+    """Raise SuiteError for a local path that is not there: before the hub is asked for the other one of the two.
+
+    The same for a data set `which` that only a local tree may have.
+    """
+    if which is not None:
+        find_split(which, dataset_path)
     if dataset_path is not None and not Path(dataset_path).is_dir():
         raise SuiteError(f"{dataset_path}: expected a LibriSpeech folder, found none; see --dataset_path")
     if model is not None:
@@ -24,13 +29,12 @@ def check_paths(dataset_path: str | None, model: str | None) -> None:
 
 
 def open_dataset(which: str, dataset_path: str | None = None, limit: int | None = None) -> Dataset:
-    """Open `validation`, `clean` or `other`, cut to the first `limit` utterances.
+    """Open `validation`, `clean`, `other`, or any split of a local tree, cut to the first `limit` utterances.
 
     With `dataset_path` nothing is downloaded: it is a LibriSpeech tree, the split's folder of one, or a folder with the
-    hub's parquet files.
-    Raises SuiteError if the data are missing, empty or inconsistent.
+    hub's parquet files. Raises SuiteError if the data are missing, empty or inconsistent.
     """
-    split = SPLITS[which]
+    split = find_split(which, dataset_path)
     if dataset_path is None:
         from .hub_dataset import HubDataset
 
@@ -39,8 +43,11 @@ def open_dataset(which: str, dataset_path: str | None = None, limit: int | None 
     root = Path(dataset_path)
     own = [root] if root.resolve().name == split.folder else []
     for folder in (root / split.folder, root / "LibriSpeech" / split.folder, *own):
-        if folder.is_dir():
+        if folder.is_dir() and (which in SPLITS or _is_split(folder)):
             return LibriSpeechTree(folder, limit)
+    if which not in SPLITS:
+        found = ", ".join(split_folders(root)) or "none"
+        raise SuiteError(f"{root}: expected a split's folder {which}, found {found:.300}; see --which_dataset")
     if files := parquet_files(root, split):
         from .parquet import ParquetFiles
 
@@ -51,6 +58,21 @@ def open_dataset(which: str, dataset_path: str | None = None, limit: int | None 
         f"{root}: expected a folder {split.folder}, or the hub's parquet files as in {split.hub_config}/"
         f"{split.hub_split}/0000.parquet, found {found}; see --dataset_path"
     )
+
+
+def split_folders(root: Path) -> list[str]:
+    """The names of the splits' folders in a LibriSpeech tree, sorted; that of `root` if it is one itself."""
+    inside = [path for folder in (root, root / "LibriSpeech") if folder.is_dir() for path in folder.iterdir()]
+    return sorted({path.name for path in (*inside, root.resolve()) if _is_split(path)})
+
+
+def _is_split(folder: Path) -> bool:
+    """Whether a folder holds those of speakers, whose names are numbers.
+
+    One of several splits does not. One of a speaker does not count: it holds chapters, which are numbers as well.
+    """
+    is_speaker = folder.name.isdecimal()
+    return folder.is_dir() and not is_speaker and any(path.name.isdecimal() for path in folder.iterdir())
 
 
 def parquet_files(root: Path, split: Split) -> list[Path]:
