@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..errors import SuiteError
 from .base import Dataset, find_files
-from .hub import is_local
+from .hub import is_local, snapshot
 from .librispeech import LibriSpeechTree
 from .splits import SPLITS, Split, find_split
 
@@ -32,7 +32,8 @@ def open_dataset(which: str, dataset_path: str | None = None, limit: int | None 
     """Open `validation`, `clean`, `other`, or any split of a local tree, cut to the first `limit` utterances.
 
     With `dataset_path` nothing is downloaded: it is a LibriSpeech tree, the split's folder of one, or a folder with the
-    hub's parquet files. Raises SuiteError if the data are missing, empty or inconsistent.
+    hub's parquet files, also as the cache of the hub's client keeps them. Raises SuiteError if the data are missing,
+    empty or inconsistent.
     """
     split = find_split(which, dataset_path)
     if dataset_path is None:
@@ -40,7 +41,7 @@ def open_dataset(which: str, dataset_path: str | None = None, limit: int | None 
 
         return HubDataset(split.hub_id, split, limit)
     check_paths(dataset_path, None)
-    root = Path(dataset_path)
+    root = snapshot(Path(dataset_path))
     own = [root] if root.resolve().name == split.folder else []
     for folder in (root / split.folder, root / "LibriSpeech" / split.folder, *own):
         if folder.is_dir() and (which in SPLITS or _is_split(folder)):
@@ -79,7 +80,8 @@ def parquet_files(root: Path, split: Split) -> list[Path]:
     """The split's files in a copy of the hub's data set: <config>/<split>/*.parquet or <config>/<split>-*.parquet.
 
     Without these, those of the configuration `all`, whose splits are named like `test.clean`. Raises SuiteError if
-    names like `test-00000-of-00002.parquet` say that one is missing.
+    names like `test-00000-of-00002.parquet` say that one is missing, or if the files are of several revisions or data
+    sets in the cache of the hub's client.
     """
 
     def is_of(path: Path, config: str, name: str) -> bool:
@@ -90,6 +92,12 @@ def parquet_files(root: Path, split: Split) -> list[Path]:
     own = [path for path in found if is_of(path, split.hub_config, split.hub_split)]
     joint = [path for path in found if is_of(path, "all", f"{split.hub_split}.{split.hub_config}")]
     files = own or joint
+    copies = sorted({str(_copy_of(path, root)) for path in files})
+    if len(copies) > 1:
+        raise SuiteError(
+            f"{root}: expected one copy of the data set, found {len(copies)}: {', '.join(copies[:2])}; give the folder "
+            f"of one by --dataset_path"
+        )
     names = {str(path) for path in files}
     for path in files:
         if match := _SHARD.fullmatch(str(path)):
@@ -99,3 +107,8 @@ def parquet_files(root: Path, split: Split) -> list[Path]:
                 if part not in names:
                     raise SuiteError(f"{part}: no such file, but {path.name} is there; complete the download")
     return files
+
+
+def _copy_of(path: Path, root: Path) -> Path:
+    """The folder of the revision that a file belongs to in the cache of the hub's client; `root` for other files."""
+    return next((folder for folder in path.absolute().parents if folder.parent.name == "snapshots"), root)
