@@ -37,8 +37,8 @@ from wav2vec2_eval.files.file_list import Source
 from wav2vec2_eval.files.folder import OutputFolder, output_folder
 from wav2vec2_eval.files.journal import read_journal
 from wav2vec2_eval.files.manifest import check_same_keys, open_manifest
-from wav2vec2_eval.files.model_record import agreed, parse_record, read_record
-from wav2vec2_eval.files.names import INFER_TIME_NAME, MANIFEST_NAME, MODEL_RECORD_KEY
+from wav2vec2_eval.files.model_record import agreed, read_record, record_of_model
+from wav2vec2_eval.files.names import INFER_TIME_NAME, MANIFEST_NAME
 from wav2vec2_eval.files.run import Run
 from wav2vec2_eval.files.tensors import DTYPE, parse_dtypes
 from wav2vec2_eval.machine.overlap import WriteBehind, read_ahead
@@ -178,8 +178,7 @@ def conditions(args: argparse.Namespace, engine: Engine, inputs: Manifest, diges
 
 def check_agreed(args: argparse.Namespace, engine: Engine, inputs: Manifest) -> ModelRecord | None:
     """What is known of the model. Raises SuiteError if the data were made for another model than the one that runs."""
-    in_metadata = engine.metadata.get(MODEL_RECORD_KEY)
-    of_model = None if in_metadata is None else parse_record(in_metadata, str(args.model_path))
+    of_model = record_of_model(engine.metadata, str(args.model_path))
     return agreed({str(args.model_path): of_model, str(inputs.path.parent): read_record(inputs.source)})
 
 
@@ -197,8 +196,7 @@ def infer(engine: Engine, job: Job, store: results.Store) -> Generator[str, None
 
     def utterances() -> Iterator[list[np.ndarray]]:
         for key in job.keys:
-            arrays = job.inputs.read_arrays(key, job.dtypes)
-            yield [array.astype(spec.dtype, copy=False) for array, spec in zip(arrays, engine.inputs)]
+            yield engine.convert(key, job.inputs.read_arrays(key, job.dtypes))
 
     with WriteBehind(store) as writer, closing(read_ahead(utterances())) as ahead:
         for (result, latency), key in zip(timed(engine.stream(ahead)), job.keys):
@@ -248,6 +246,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             engine.check_dtypes(args.input_dtypes)
             digest = inputs.check_tensors(args.input_dtypes, engine.check_shapes)
             record = check_agreed(args, engine, inputs)
+            first = next(iter(inputs))
+            engine.convert(first, inputs.read_arrays(first, args.input_dtypes))  # before earlier results are replaced
             run = conditions(args, engine, inputs, digest)
             kept = results.begin(folder, run, inputs, references, record, args.resume)
             if args.resume:

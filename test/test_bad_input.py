@@ -200,7 +200,19 @@ PREPROCESS_CASES = [
         "unknown data set",
         unchanged,
         (*PREPROCESS, "--which_dataset=dirty"),
-        "--which_dataset: invalid choice: 'dirty'",
+        "--which_dataset=dirty: from the hub only validation, clean, other are read; for another split give a local",
+    ),
+    Case(
+        "a name that climbs out of its folder",
+        unchanged,
+        (*PREPROCESS, "--which_dataset=..", "--dataset_path=./LibriSpeech"),
+        "--which_dataset: expected validation, clean, other, or a split's folder such as dev-other",
+    ),
+    Case(
+        "a misspelt split",
+        unchanged,
+        (*PREPROCESS, "--which_dataset=dev-othr", "--dataset_path=./LibriSpeech"),
+        "LibriSpeech: expected a split's folder dev-othr, found test-clean; see --which_dataset",
     ),
     Case("no data set", unchanged, PREPROCESS, "required: --which_dataset"),
     Case(
@@ -391,7 +403,7 @@ INFER_CASES = [
         "a dtype of another size",
         unchanged,
         (*INFER, "--input_dtypes=float64"),
-        "expected 320000 = (1,40000) float64",
+        "0.bin: expected float64 as --input_dtypes says, found float32 of preprocess.py; give --input_dtypes=float32",
     ),
     Case(
         "a dtype that the model has not",

@@ -128,7 +128,8 @@ def host(tmp_path) -> Host:
         (["--limit", "0"], "--limit: expected a whole number, 1 to 999999999, found '0'"),
         (["--limit", "-5"], "--limit: expected a whole number, 1 to 999999999, found '-5'"),
         (["--device_id=x"], "--device_id: expected a whole number, 0 to 1023, found 'x'"),
-        (["--which_dataset=dirty"], "--which_dataset: invalid choice: 'dirty'"),
+        (["--which_dataset=dirty"], "--which_dataset=dirty: from the hub only validation, clean, other are read"),
+        (["--which_dataset=../x"], "--which_dataset: expected validation, clean, other, or a split's folder such as"),
         (["--engine", "tensorrt"], "--engine: invalid choice: 'tensorrt'"),
         (["--precision=f16"], "--precision: invalid choice: 'f16'"),
         (["--dataset_path="], "--dataset_path: expected a path of printable UTF-8 characters, found ''"),
@@ -207,6 +208,15 @@ EVERY_OPTION = {
     "--soc_version": "",  # as if it was not given
     "--calibration": "",
 }
+
+
+def test_folders_have_the_name_of_the_split(host):
+    assert host.run("--which_dataset=dev-clean-2", "--dataset_path=./tree").returncode == 0
+    calls = host.calls()
+    assert calls["preprocess.py"][0] == "--pre_data_save_path=./pre_data/dev-clean-2"
+    assert calls["pyacl_infer.py"][-1] == "--infer_res_save_path=./om_infer_res_dev-clean-2"
+    assert "--which_dataset=dev-clean-2" in calls["postprocess.py"]
+    assert calls["wav2vec2_eval.report"][1] == "--output=./eval_res/dev-clean-2"
 
 
 @pytest.mark.parametrize("words", [1, 2])

@@ -8,7 +8,7 @@ import pytest
 
 from wav2vec2_eval.errors import SuiteError
 from wav2vec2_eval.files.file_list import Source
-from wav2vec2_eval.files.journal import Finished, Output, format_finished, read_journal
+from wav2vec2_eval.files.journal import HEADER, Finished, Output, format_finished, read_journal
 from wav2vec2_eval.speech.latency import Latency
 
 FLOATS = Output(np.dtype("float32"), (1, 3, 32))
@@ -31,12 +31,26 @@ def test_a_line_is_read_as_it_was_written(tmp_path, item, line):
     assert read_journal(Source(tmp_path)) == {"k": item}
 
 
-def test_a_cut_last_line_is_ignored(tmp_path):
-    lines = [format_finished(key, Finished(Latency(1, 2), (FLOATS,))) for key in "ab"]
-    text = "".join(lines)
-    for end in range(len(text)):
+@pytest.mark.parametrize("header", ["", HEADER])  # an older version wrote none
+def test_a_cut_last_line_is_ignored(tmp_path, header):
+    lines = [format_finished(key, Finished(Latency(1, 2), (FLOATS,))) for key in ("a", "key")]
+    text = header + "".join(lines)
+    for end in range(len(text) + 1):
         (tmp_path / "results.tsv").write_text(text[:end])
-        assert set(read_journal(Source(tmp_path))) == ({"a"} if end >= len(lines[0]) else set())
+        whole = text[:end].count("\n") - bool(header)
+        assert list(read_journal(Source(tmp_path))) == ["a", "key"][: max(whole, 0)]
+
+
+def test_the_header_names_every_field(tmp_path):
+    line = format_finished("k", Finished(Latency(1, 2), (FLOATS,)))
+    assert len(line.split("\t")) == len(HEADER.split("\t"))
+
+
+@pytest.mark.parametrize("header", [HEADER.upper(), HEADER.replace("wall_ms", "ms"), HEADER * 2])
+def test_another_header_is_refused(tmp_path, header):
+    (tmp_path / "results.tsv").write_text(header)
+    with pytest.raises(SuiteError, match=r"results\.tsv, line [12]: malformed"):
+        read_journal(Source(tmp_path))
 
 
 def test_a_missing_journal_is_refused(tmp_path):

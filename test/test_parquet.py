@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import pickle
 import re
+import shutil
 import subprocess
 import sys
 
@@ -204,15 +205,6 @@ def test_a_file_that_shrinks_after_opening_is_refused(tmp_path, flac):
             read(99)
 
 
-def test_two_revisions_in_a_cache_of_the_hub_are_refused(tmp_path, speech):
-    for revision in ("0a" * 20, "1b" * 20):
-        write_speech(tmp_path / "snapshots" / revision, speech, 1)
-    message = f"utterance {ORDER[0]} is there twice .*{'0a' * 20}/clean/test/0000.parquet and .*{'1b' * 20}/"
-    with pytest.raises(SuiteError, match=message):
-        open_dataset("clean", str(tmp_path))
-    assert len(open_dataset("clean", f"{tmp_path}/snapshots/{'0a' * 20}")) == len(ORDER)
-
-
 def test_files_without_utterances_are_refused(tmp_path):
     with pytest.raises(SuiteError, match=r"x\.parquet: expected utterances, found none in 1 files"):
         ParquetFiles([write(tmp_path / "x.parquet", [], [], [])])
@@ -263,6 +255,55 @@ def test_the_files_of_a_configuration_come_before_those_of_all(tmp_path, speech)
         path.parent.mkdir(parents=True)
         write_speech(tmp_path, speech, 1)[0].rename(path)
     assert list(open_dataset("clean", str(tmp_path / "copy")).ids) == ORDER
+
+
+def write_cache(root, speech, revisions=("aaa", "bbb"), main=None):
+    """openslr/librispeech_asr as the hub's client keeps it: each revision has other utterances; returns its folder."""
+    repository = root / "datasets--openslr--librispeech_asr"
+    (repository / "blobs").mkdir(parents=True)
+    for number, revision in enumerate(revisions):
+        written = write_speech(root / "download", speech, 2)[number]
+        blob = written.rename(repository / f"blobs/{number:064x}")  # a blob has no suffix
+        path = repository / f"snapshots/{revision}/clean/test/0000.parquet"
+        path.parent.mkdir(parents=True)
+        path.symlink_to(os.path.relpath(blob, path.parent))
+    if main is not None:
+        (repository / "refs").mkdir()
+        (repository / "refs/main").write_text(main)
+    shutil.rmtree(root / "download")
+    return repository
+
+
+@pytest.mark.parametrize(("main", "expected"), [("aaa", ORDER[:2]), ("bbb\n", ORDER[2:])])
+def test_one_revision_of_the_hubs_cache_is_read(tmp_path, speech, main, expected):
+    repository = write_cache(tmp_path, speech, main=main)
+    assert list(open_dataset("clean", str(repository)).ids) == expected
+    assert list(open_dataset("clean", str(repository / "snapshots/bbb")).ids) == ORDER[2:]
+
+
+def test_the_only_revision_needs_no_name(tmp_path, speech):
+    repository = write_cache(tmp_path, speech, ["aaa"])
+    for folder in (repository, repository / "snapshots", tmp_path):
+        assert list(open_dataset("clean", str(folder)).ids) == ORDER[:2]
+
+
+def test_two_revisions_are_never_mixed(tmp_path, speech, monkeypatch):
+    repository = write_cache(tmp_path, speech)
+    with pytest.raises(SuiteError, match=r"expected one revision in snapshots, .* found 2 \(aaa, bbb\)"):
+        open_dataset("clean", str(repository))
+    (repository / "refs").mkdir()
+    (repository / "refs/main").write_text("aaa")  # says nothing of a folder above or below
+    monkeypatch.chdir(repository / "snapshots")
+    for folder in (tmp_path, repository / "snapshots", "."):
+        with pytest.raises(SuiteError, match=r"expected one copy of the data set, found 2: .*/aaa, .*/bbb; give the"):
+            open_dataset("clean", str(folder))
+
+
+def test_a_copy_beside_the_hubs_cache_is_not_mixed_with_it(tmp_path, speech):
+    write_cache(tmp_path, speech, ["aaa"])
+    write_speech(tmp_path, speech, 2)[0].unlink()
+    with pytest.raises(SuiteError, match=f"expected one copy of the data set, found 2: {tmp_path}, .*/aaa; give the"):
+        open_dataset("clean", str(tmp_path))
 
 
 def test_broken_audio_is_refused_with_its_file_and_id(tmp_path, flac):

@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import numpy as np
 import pytest
 
 from wav2vec2_eval.errors import SuiteError
 from wav2vec2_eval.files import results
-from wav2vec2_eval.files.file_list import Source
+from wav2vec2_eval.files.file_list import Source, content_of_file, format_line
 from wav2vec2_eval.files.folder import output_folder
-from wav2vec2_eval.files.journal import Finished, Output, read_journal
+from wav2vec2_eval.files.journal import HEADER, Finished, Output, read_journal
 from wav2vec2_eval.files.manifest import Manifest
 from wav2vec2_eval.files.run import Run, read_run
 from wav2vec2_eval.files.utterances import Utterance, format_utterance
@@ -121,6 +123,37 @@ def test_resuming_keeps_whole_results_only(tmp_path, inputs, what):
     assert list(read_journal(Source(folder))) == ["0", "1"]
     assert len(score(folder)) == 2
     assert read_run(folder).resumed
+
+
+def strip_header(folder):
+    """Give a folder the journal of an older version, with its line in the list of files."""
+    path = folder / "results.tsv"
+    path.write_text(path.read_text().removeprefix(HEADER))
+    with (folder / "files.tsv").open("ab") as file:
+        file.write(format_line("results.tsv", content_of_file(path)))
+
+
+def test_results_of_an_older_version_are_scored(tmp_path, inputs):
+    infer(tmp_path / "res", inputs)
+    expected = score(tmp_path / "res")
+    strip_header(tmp_path / "res")
+    actual = score(tmp_path / "res")
+    assert {key: logits.tolist() for key, logits in actual.items()} == {
+        key: logits.tolist() for key, logits in expected.items()
+    }
+
+
+@pytest.mark.parametrize("stop", ["0", "1", None])
+def test_results_of_an_older_version_are_resumed(tmp_path, inputs, stop):
+    folder = tmp_path / "res"
+    with suppress(KeyboardInterrupt):
+        infer(folder, inputs, stop=stop)
+    strip_header(folder)
+    before = [line.split("\t")[0] for line in (folder / "results.tsv").read_text().splitlines()]
+    assert infer(folder, inputs, resume=True) == set(before)
+    lines = (folder / "results.tsv").read_text().splitlines(keepends=True)
+    assert [lines[0], *(line[:2] for line in lines[1:])] == [HEADER, "0\t", "1\t"]
+    assert len(score(folder)) == 2
 
 
 def test_a_run_under_other_conditions_is_not_resumed(tmp_path, inputs):

@@ -23,7 +23,7 @@ from .errors import UNPRINTABLE, SuiteError
 from .machine.cpu import default_threads
 from .machine.needs import lacking
 from .machine.signals import Terminated, end_signals, raise_signals
-from .sources.splits import CUSTOM, SPLITS
+from .sources.splits import CUSTOM, parse_name
 from .speech.audio import SAMPLE_RATE, SAMPLES_PER_FRAME
 from .speech.chunks import Chunking, new_chunking
 from .speech.padding import LONGEST_GEAR
@@ -184,15 +184,17 @@ def add_dataset_options(parser: argparse.ArgumentParser, required: bool = True) 
     parser.add_argument(
         "--which_dataset",
         required=required,
-        choices=(*SPLITS, CUSTOM),
-        help="validation: LibriSpeech's 73-utterance dummy set; clean: test-clean; other: test-other",
+        type=checked(parse_name),
+        metavar="NAME",
+        help="validation: LibriSpeech's 73-utterance dummy set; clean: test-clean; other: test-other; with "
+        "--dataset_path also the name of any split's folder, such as dev-other; custom: your own recordings",
     )
     parser.add_argument(
         "--dataset_path",
         type=path_text,
         metavar="FOLDER",
-        help="a local LibriSpeech tree (clean: test-clean, other: test-other, validation: dev-clean), or a local "
-        "copy of the hub's data set; read instead of the hub, without touching the network",
+        help="a local LibriSpeech tree (clean: test-clean, other: test-other, validation: dev-clean), a split's folder "
+        "of one, or a local copy of the hub's data set; read instead of the hub, without touching the network",
     )
     parser.add_argument("--limit", metavar="N", type=integer(1), help="use only the first N utterances")
     parser.add_argument("--audio_column", metavar="NAME", help="the column of a custom table with the audio files")

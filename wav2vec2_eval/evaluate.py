@@ -27,7 +27,7 @@ from .engines.precision import CPU_ENGINES, CPU_PRECISIONS, choose_cpu_engine, p
 from .errors import SuiteError
 from .files.names import GEARS_NAME, MANIFEST_NAME, SCORES_NAME, UTTERANCES_NAME, model_name
 from .machine.signals import Terminated
-from .sources.splits import SPLITS
+from .sources.splits import find_split, parse_name
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "test/demo"
@@ -42,7 +42,13 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.allow_abbrev = False
     option = parser.add_argument
     option("--demo", action="store_true", help="the corpus and model of test/demo, in ./demo_res; needs no hub")
-    option("--which_dataset", choices=tuple(SPLITS), default="clean", help="the data set")
+    option(
+        "--which_dataset",
+        type=cli.checked(parse_name),
+        default="clean",
+        metavar="NAME",
+        help="validation, clean, other, or the name of any split's folder in the tree of --dataset_path",
+    )
     option(
         "--dataset_path",
         type=cli.path_text,
@@ -94,6 +100,8 @@ def check_together(args: argparse.Namespace) -> None:
         raise SuiteError(f"--calibration={args.calibration}: no such file")
     if args.demo and (args.dataset_path, args.model_name_or_path) != (None, None):
         raise SuiteError("--demo has a data set and a model of its own; give no other")
+    if not args.demo:
+        find_split(args.which_dataset, args.dataset_path)
 
 
 def enter_demo_folder(args: argparse.Namespace) -> None:

@@ -40,7 +40,7 @@ from wav2vec2_eval.files.names import INPUT
 from wav2vec2_eval.machine.cpu import default_threads
 from wav2vec2_eval.sources import model_folder
 from wav2vec2_eval.sources.choose import open_dataset
-from wav2vec2_eval.sources.model_input import model_input
+from wav2vec2_eval.sources.model_input import Preparation, model_inputs
 from wav2vec2_eval.speech.audio import SAMPLE_RATE
 from wav2vec2_eval.speech.ctc import greedy_decode
 from wav2vec2_eval.speech.latency import percentile
@@ -141,7 +141,8 @@ def demo_waveforms() -> list[np.ndarray]:
     """The demo's corpus, normalised and unpadded."""
     dataset = open_dataset("clean", str(DEMO / "LibriSpeech"))
     extractor = model_folder.feature_extractor(str(DEMO_MODEL))
-    return [model_input(dataset, index, extractor).samples[0] for index in range(len(dataset))]
+    how = Preparation(extractor)
+    return [item.samples[0] for index in range(len(dataset)) for item in model_inputs(dataset, index, how)]
 
 
 # The engines. Each imports its own packages, because it runs in its own process; the end of the process closes it.
@@ -280,7 +281,7 @@ def score(name: str, work: Path, threads: int) -> None:
     symbols = model_folder.symbols(str(DEMO_MODEL))
     outputs = [recognised.output for recognised in ENGINES[name](models, threads)(demo_waveforms())]
     texts = [each if isinstance(each, str) else greedy_decode(each, symbols) for each in outputs]
-    references = open_dataset("clean", str(DEMO / "LibriSpeech")).texts
+    references = [text or "" for text in open_dataset("clean", str(DEMO / "LibriSpeech")).texts]
     answer(asdict(Score(total(word_errors(references, texts)).wer, texts)))
 
 

@@ -42,7 +42,7 @@ from wav2vec2_eval.machine.cpu import default_threads
 from wav2vec2_eval.sources import model_folder
 from wav2vec2_eval.sources.base import Dataset
 from wav2vec2_eval.sources.choose import open_dataset
-from wav2vec2_eval.sources.model_input import model_input
+from wav2vec2_eval.sources.model_input import Preparation, model_inputs
 from wav2vec2_eval.sources.pytorch_model import load_model
 from wav2vec2_eval.speech.audio import frame_count
 from wav2vec2_eval.speech.ctc import greedy_decode
@@ -222,7 +222,8 @@ def bench_gears(folder: Path, count: int, work: Path, show: Callable[[str], None
 def bench_corpus(name: str, dataset: Dataset, work: Path) -> Iterator[str]:
     """The lines of a model and its data set for the summary."""
     symbols, extractor = model_folder.symbols(name), model_folder.feature_extractor(name)
-    waveforms = [model_input(dataset, index, extractor).samples[0] for index in range(len(dataset))]
+    how, references = Preparation(extractor), [text or "" for text in dataset.texts]
+    waveforms = [item.samples[0] for index in range(len(dataset)) for item in model_inputs(dataset, index, how)]
     frames = [frame_count(len(waveform)) for waveform in waveforms]
     model = load(name)
 
@@ -230,7 +231,7 @@ def bench_corpus(name: str, dataset: Dataset, work: Path) -> Iterator[str]:
         if not all(np.isfinite(logits).all() for logits in answers):
             return "none"
         texts = [greedy_decode(logits, symbols) for logits in answers]
-        return f"{100 * total(word_errors(dataset.texts, texts)).wer:.2f} %"
+        return f"{100 * total(word_errors(references, texts)).wer:.2f} %"
 
     for variant, masked in MODELS.items():
         with ways(model, masked, work / f"float16-corpus-{variant}.onnx") as infer_by:

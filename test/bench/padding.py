@@ -28,7 +28,7 @@ from wav2vec2_eval.files.names import model_name
 from wav2vec2_eval.machine.cpu import default_threads
 from wav2vec2_eval.sources import model_folder
 from wav2vec2_eval.sources.choose import open_dataset
-from wav2vec2_eval.sources.model_input import model_input
+from wav2vec2_eval.sources.model_input import Preparation, model_inputs
 from wav2vec2_eval.speech.ctc import Symbols, greedy_decode
 from wav2vec2_eval.speech.padding import GEARS, masked_input, padded_length
 from wav2vec2_eval.speech.wer import total, word_errors
@@ -123,7 +123,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     dataset = open_dataset(args.which_dataset, args.dataset_path, args.limit)
     extractor = model_folder.feature_extractor(args.model_name_or_path)
     symbols = model_folder.symbols(args.model_name_or_path)
-    waveforms = [model_input(dataset, index, extractor).samples[0] for index in range(len(dataset))]
+    how, texts = Preparation(extractor), [text or "" for text in dataset.texts]
+    waveforms = [item.samples[0] for index in range(len(dataset)) for item in model_inputs(dataset, index, how)]
     lines = [
         *conditions("numpy", "onnxruntime"),
         f"{args.model_name_or_path} through onnxruntime in float32; {args.which_dataset} from "
@@ -138,7 +139,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
             for name, masked in (("plain", False), ("masked", True))
         }
-        for line in table(engines, waveforms, dataset.texts, symbols):
+        for line in table(engines, waveforms, texts, symbols):
             print(line)
             lines.append(line)
         (work / "padding.md").write_text("\n".join(lines) + "\n", encoding="utf-8")

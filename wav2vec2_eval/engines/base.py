@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ..errors import SuiteError, one_line
-from ..files.tensors import DTYPE, format_shape
+from ..files.tensors import DTYPE, WRITTEN_DTYPE, format_shape
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -120,24 +120,32 @@ class Engine(ABC):
         return {"engine": self.conditions.engine, "device": self.conditions.device}
 
     def check_dtypes(self, dtypes: Sequence[np.dtype]) -> None:
-        """Raise SuiteError unless `dtypes` fit the model's inputs.
+        """Raise SuiteError unless files of the types `dtypes` fit the model's inputs.
 
-        A file of floats also fits a float input of another width; it is converted when it is read.
+        Files of floats fit every input, because `convert` converts them. Other files fit an input of their own type.
         """
-        same = [spec.dtype == dtype or spec.dtype.kind == dtype.kind == "f" for spec, dtype in zip(self.inputs, dtypes)]
-        if len(self.inputs) == len(dtypes) and all(same):
+        fits = [spec.dtype == dtype or dtype.kind == "f" for spec, dtype in zip(self.inputs, dtypes)]
+        if len(self.inputs) == len(dtypes) and all(fits):
             return
+        of_files = [spec.dtype.name if spec.dtype.kind == "f" else WRITTEN_DTYPE for spec in self.inputs]
+        remedy = f"expected --input_dtypes={','.join(of_files)}"
         if any(spec.dtype.kind != "f" for spec in self.inputs):
-            remedy = (
-                "floats are not converted to another kind, and preprocess.py writes float32: export the model with "
-                "export_onnx.py (--attention_mask: with a float32 mask), or write the files in the model's types"
-            )
-        else:
-            remedy = f"expected --input_dtypes={','.join(spec.dtype.name for spec in self.inputs)}"
-            if len(self.inputs) != len(dtypes):
-                remedy += f" and as many inputs in the data; {_BOTH_OR_NEITHER}"
+            remedy += f" for the {WRITTEN_DTYPE} files of preprocess.py, or the inputs' own types for files of those"
+        if len(self.inputs) != len(dtypes):
+            remedy += f" and as many inputs in the data; {_BOTH_OR_NEITHER}"
         found = ",".join(dtype.name for dtype in dtypes)
         raise SuiteError(f"--input_dtypes={found}: the model's inputs are {self._names()}; {remedy}")
+
+    def convert(self, key: str, arrays: Arrays) -> list[np.ndarray]:
+        """The arrays of utterance `key`, whose types `check_dtypes` allows, in the types of the model's inputs.
+
+        Floats become floats of another width, rounded where it is narrower. They become integers or bools only as the
+        same numbers: raises SuiteError, with the number, if one would change.
+        """
+        for array, spec in zip(arrays, self.inputs):
+            if array.dtype.kind == "f" and spec.dtype.kind != "f":
+                _check_exact(f"utterance {key}: the model's {spec.name}", array, spec.dtype)
+        return [array.astype(spec.dtype, copy=False) for array, spec in zip(arrays, self.inputs)]
 
     def check_shapes(self, key: str, shapes: Sequence[tuple[int, ...]]) -> None:
         """Raise SuiteError unless the inputs of utterance `key` fit in number, fixed axes and gears."""
@@ -186,6 +194,24 @@ def _tensor_spec(path: Path, kind: str, port: Port) -> TensorSpec:
         found = f"{port.element} without axes" if port.element in DTYPE else port.element
         raise SuiteError(f"{path}: model {kind} {port.name}: expected {_TENSOR}, found {found}; change the model")
     return TensorSpec(port.name, DTYPE[port.element], shape)
+
+
+def _check_exact(what: str, array: np.ndarray, dtype: np.dtype) -> None:
+    """Raise SuiteError, naming `what` is converted, unless every number of an array is one of an integer or bool type.
+
+    Asked before the conversion: what processors make of a float that an integer cannot hold differs among them.
+    """
+    least, most = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    numbers = array.astype(np.float64)
+    # Not `numbers <= most`: a float may not hold the largest integer, but holds the power of two after it.
+    fits = (numbers >= least) & (numbers < float(most + 1)) & (numbers == np.trunc(numbers))
+    if not fits.all():
+        position = int(np.argmin(fits))
+        raise SuiteError(
+            f"{what} is {dtype.name}, expected whole numbers from {least} to {most}, found "
+            f"{array.flat[position].item()!r} (value {position} of the {array.dtype.name} file); give a model of "
+            f"{array.dtype.name}, or write the file as the model needs it"
+        )
 
 
 def _check_outputs(outputs: Sequence[object]) -> None:

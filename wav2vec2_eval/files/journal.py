@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The journal of an inference, `results.tsv`: one line for each utterance whose results are complete.
 
-A line has the key, the pure, wall, device and elapsed time in milliseconds ("-" if not known), and the type and shape
-of each output. It is written after the last output of the utterance. So a line stands for a complete result, even after
-`kill -9`; a last line without its newline is ignored.
+After the header, a line has the key, pure, wall, device and elapsed time in milliseconds ("-" if not known), and the
+type and shape of each output in a field of its own. A line is written after the last output of its utterance. So a line
+stands for a complete result, even after `kill -9`; a last line without its newline is ignored.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from .table import Table
 from .tensors import DTYPE
 from .text import read_bytes
 
+HEADER = "key\tpure_ms\twall_ms\tdevice_ms\telapsed_ms\toutputs\n"
 _OUTPUT = re.compile(r"(?P<dtype>\w{1,9}) \((?P<shape>\d{1,12}(,\d{1,12}){,7})\)", re.ASCII)
 
 
@@ -50,7 +51,10 @@ def read_journal(source: Source, whole: bool = True) -> Journal:
     path = source.folder / JOURNAL_NAME
     advice = "expected a results folder of pyacl_infer.py, run that again"
     content = source.read(JOURNAL_NAME, advice) if whole else read_bytes(path, advice)
-    journal = Table(path, content, _parse, advice, appended=True)
+    header = HEADER.encode()
+    if not content.startswith(header):  # of an older version, or of a run that was killed while it wrote the header
+        header = b""
+    journal = Table(path, content, _parse, advice, appended=True, header=header)
     if source.list is None or not whole:  # otherwise the file is as it was written
         journal.check()
     return journal

@@ -146,7 +146,8 @@ class Manifest(Table[Sequence[Entry]]):
         checked = set()
         checksum = 0  # of the tensors that are not in the folder of a recorded manifest
         has_references = self.source.has(UTTERANCES_NAME)
-        advice = f"{_AGAIN}, or give pyacl_infer.py the --input_dtypes of these files"
+        written = ",".join([tensors.WRITTEN_DTYPE] * len(dtypes))
+        advice = f"{_AGAIN}, or give pyacl_infer.py the --input_dtypes of these files (preprocess.py's are {written})"
         for key, entries in self.rows():
             shapes = tuple([entry.shape for entry in entries])
             if check_shapes is not None and shapes not in checked:
@@ -159,6 +160,11 @@ class Manifest(Table[Sequence[Entry]]):
                 )
             for entry, dtype in zip(entries, dtypes):
                 path, source = self.locate(entry)
+                if dtype.name != tensors.WRITTEN_DTYPE and source.run is not None and source.run.is_of_data:
+                    raise SuiteError(  # int32 would fit the file's size, and read other numbers
+                        f"{path}: expected {dtype.name} as --input_dtypes says, found {tensors.WRITTEN_DTYPE} of "
+                        f"preprocess.py; give --input_dtypes={written}"
+                    )
                 time_ns = tensors.check_size(path, entry.shape, dtype, advice)
                 if self._is_verified and source is self.source:
                     continue  # the folder has the manifest, and so all tensors that it names

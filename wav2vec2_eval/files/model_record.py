@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from ..errors import SuiteError
 from ..speech.ctc import Symbols
 from ..speech.feature_extractor import FeatureExtractor
 from .file_list import COPY_AGAIN, Source
-from .names import MODEL_RECORD_NAME
+from .names import MODEL_RECORD_KEY, MODEL_RECORD_NAME
 from .text import decode, parse_json
 
 _FIELDS = [set(FeatureExtractor._fields), set(Symbols._fields)]
@@ -73,6 +74,12 @@ def read_record(source: Source) -> ModelRecord | None:
         return None
     path = source.folder / MODEL_RECORD_NAME
     return parse_record(decode(source.read(MODEL_RECORD_NAME), str(path), COPY_AGAIN), str(path))
+
+
+def record_of_model(metadata: Mapping[str, str], where: str) -> ModelRecord | None:
+    """The record in a model's metadata; None if it has none, as models of other exporters."""
+    text = metadata.get(MODEL_RECORD_KEY)
+    return None if text is None else parse_record(text, where)
 
 
 def agreed(found: dict[str, ModelRecord | None]) -> ModelRecord | None:

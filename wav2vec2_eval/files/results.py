@@ -21,7 +21,7 @@ from ..speech.latency import Latency
 from . import manifest, tensors
 from .file_list import Source
 from .folder import OutputFolder, Writer
-from .journal import Finished, Journal, Output, format_finished, format_output, read_journal
+from .journal import HEADER, Finished, Journal, Output, format_finished, format_output, read_journal
 from .manifest import Manifest
 from .model_record import ModelRecord, format_record
 from .names import (
@@ -60,6 +60,8 @@ class Store:
     def __enter__(self) -> Store:
         self._folder.begin(JOURNAL_NAME)
         self._journal: IO[str] = (self._folder.path / JOURNAL_NAME).open("a", encoding="utf-8")
+        if not self._journal.tell():  # otherwise a resumed run has its journal already
+            self._journal.write(HEADER)
         return self
 
     def __call__(self, key: str, outputs: Sequence[np.ndarray], latency: Latency) -> None:
@@ -141,6 +143,7 @@ def _keep_whole_results(folder: OutputFolder, run: Run, conditions: Run, inputs:
 
     folder.keep(is_kept)
     with folder.writing(JOURNAL_NAME) as file:
+        file.write(HEADER.encode())
         for key in inputs:
             if key in kept:
                 file.write(format_finished(key, journal[key]).encode())

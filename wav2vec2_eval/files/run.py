@@ -63,6 +63,11 @@ class Run:
         """What is known of the utterances: in a data folder this record, in a results folder its part."""
         return self.data or self
 
+    @property
+    def is_of_data(self) -> bool:
+        """Whether preprocess.py wrote the folder: only its record has this field itself, and not in `data`."""
+        return self.padded is not None
+
     def __str__(self) -> str:
         return json.dumps(_format(self), ensure_ascii=False)
 

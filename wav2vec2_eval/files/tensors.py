@@ -34,6 +34,8 @@ DTYPE = {
     )
 }
 
+WRITTEN_DTYPE = "float32"  # of the tensors that preprocess.py writes
+
 
 class Writable(Protocol):
     """What can be written to."""
