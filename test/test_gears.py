@@ -60,6 +60,20 @@ def test_the_command_writes_or_prints_the_gears(chain, tmp_path, capsys):
     assert capsys.readouterr().out.endswith("\n33361\n")
 
 
+def test_long_recordings_count_with_their_chunks(tmp_path):
+    """A day of audio is no gear; its chunks of a second are."""
+    path = tmp_path / "utterances.tsv"
+    path.write_text(f"0\tday\t{24 * 3600 * 16_000}\t\tno reference\n1\tshort\t9000\tA\n")
+    (tmp_path / "run.json").write_text(
+        '{"script": "preprocess.py", "format": 2, "chunk_samples": 16000, "stride_samples": 3200}'
+    )
+    lengths = gears.read_lengths(path)
+    assert (len(lengths), set(lengths)) == (144_001, {16_000, 9_600, 9_000})
+    (tmp_path / "run.json").unlink()
+    with pytest.raises(SuiteError, match="expected lengths of 400 to"):
+        gears.read_lengths(path)
+
+
 @pytest.mark.parametrize(
     "content",
     [None, "", "abc\n", "399\n", "500\n-1\n", "1.5\n", f"{10**20}\n", f"{2**62}\n", "9" * 5000, "0\tid\t399\tTEXT\n"],

@@ -136,6 +136,17 @@ def test_a_single_utterance_cannot_be_halved(tmp_path):
         int8.read_calibration(tmp_path / "pre/bin_file.info", 1)
 
 
+def test_chunks_calibrate_and_whole_utterances_test(tmp_path):
+    """A chunk has no reference of its own."""
+    options = ["--gears=none", "--limit=6", "--chunk_s=5", *DEMO_DATA, DEMO_MODEL]
+    run_ok("preprocess.py", "--pre_data_save_path=pre", *options, cwd=tmp_path)
+    keys = [line.split()[0] for line in (tmp_path / "pre/bin_file.info").read_text().splitlines()]
+    assert any("-" in key for key in keys[1::2])
+    calibrated, held_out = int8.read_calibration(tmp_path / "pre/bin_file.info", 1)
+    assert len(calibrated) == len(keys[::2])
+    assert len(held_out) == sum("-" not in key for key in keys[1::2])
+
+
 def test_a_tensor_that_is_cut_is_seen_before_the_export(exported, tmp_path):
     folder = shutil.copytree(exported / "pre", tmp_path / "pre")
     (folder / "3.bin").write_bytes((folder / "3.bin").read_bytes()[:-4])

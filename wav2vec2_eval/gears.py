@@ -12,6 +12,7 @@ base-960h's multiplications it is 6 % at 10 s and 18 % at 35 s.)
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,27 +21,33 @@ import numpy as np
 from . import cli
 from .errors import SuiteError
 from .files.atomic import new_file
+from .files.names import UTTERANCES_NAME
+from .files.parts import Parts
+from .files.run import read_run
 from .speech.audio import LONGEST, RECEPTIVE_FIELD, is_length
+from .speech.chunks import plan
 from .speech.padding import GEARS, padded_length
 
 SHOWN_COUNTS = (8, 16, 32, 56)
 MOST_GEARS = 100  # CANN compiles no more
 LONGEST_LINE = 100_000  # characters
 
+_NUMBER = re.compile(r"\d{1,12}", re.ASCII)  # of samples, of a recording that is cut
 _EXPECTED = f"expected lengths of {RECEPTIVE_FIELD} to {LONGEST} samples, one per line"
 
 
 def read_lengths(path: Path) -> list[int]:
-    """Lengths in samples from a file with one per line, or from utterances.tsv."""
+    """Lengths in samples from a file with one per line, or from utterances.tsv: of long recordings their chunks."""
     if not path.is_file():
         raise SuiteError(f"{path}: no such file; expected lengths in samples, one per line, or an utterances.tsv")
-    lengths = []
+    lengths: list[int] = []
+    chunking = Parts(read_run(path.parent)).chunking if path.name == UTTERANCES_NAME else None
     with path.open(encoding="utf-8", errors="replace") as file:
         while line := file.readline(LONGEST_LINE):
             row = line.split("\t")
             field = row[2] if len(row) in (4, 5) else line.strip()
-            if is_length(field):
-                lengths.append(int(field))
+            if is_length(field) or (chunking is not None and _NUMBER.fullmatch(field)):
+                lengths += [chunk.num_samples for chunk in plan(int(field), chunking)]
             elif field:
                 raise SuiteError(f"{path}: {_EXPECTED}, found {field[:40]!r}")
     if not lengths:

@@ -80,12 +80,11 @@ def read_calibration(path: Path, num_inputs: int) -> tuple[Utterances, Utterance
     keys = list(inputs)
     step = -(-len(keys[::2]) // CALIBRATED_UTTERANCES)
     calibrated = keys[::2][::step]
-    held_out = [key for key in keys[1::2] if references[key].text is not None]  # the others cannot be scored
+    texts = {key: references[key].text if key in references else None for key in keys}  # a chunk has none of its own
+    held_out = [key for key in keys[1::2] if texts[key] is not None]
     if not held_out:
-        raise SuiteError(f"--calibration={path}: expected utterances with references, found none")
-    first, second = (
-        Utterances(inputs, part, [references[key].text or "" for key in part]) for part in (calibrated, held_out)
-    )
+        raise SuiteError(f"--calibration={path}: expected utterances with references, not in chunks, found none")
+    first, second = (Utterances(inputs, part, [texts[key] or "" for key in part]) for part in (calibrated, held_out))
     return first, second
 
 
