@@ -41,7 +41,7 @@ def open_dataset(which: str, dataset_path: str | None = None, limit: int | None 
 
         return HubDataset(split.hub_id, split, limit)
     check_paths(dataset_path, None)
-    root = snapshot(Path(dataset_path))
+    root = Path(dataset_path)
     own = [root] if root.resolve().name == split.folder else []
     for folder in (root / split.folder, root / "LibriSpeech" / split.folder, *own):
         if folder.is_dir() and (which in SPLITS or _is_split(folder)):
@@ -49,6 +49,7 @@ def open_dataset(which: str, dataset_path: str | None = None, limit: int | None 
     if which not in SPLITS:
         found = ", ".join(split_folders(root)) or "none"
         raise SuiteError(f"{root}: expected a split's folder {which}, found {found:.300}; see --which_dataset")
+    root = snapshot(root)
     if files := parquet_files(root, split):
         from .parquet import ParquetFiles
 
