@@ -287,6 +287,13 @@ def test_the_only_revision_needs_no_name(tmp_path, speech):
         assert list(open_dataset("clean", str(folder)).ids) == ORDER[:2]
 
 
+def test_a_tree_may_have_a_folder_named_snapshots(speech, tmp_path):
+    shutil.copytree(speech, tmp_path, dirs_exist_ok=True)
+    for name in "ab":
+        (tmp_path / "snapshots" / name).mkdir(parents=True)
+    assert list(open_dataset("clean", str(tmp_path)).ids) == ORDER
+
+
 def test_two_revisions_are_never_mixed(tmp_path, speech, monkeypatch):
     repository = write_cache(tmp_path, speech)
     with pytest.raises(SuiteError, match=r"expected one revision in snapshots, .* found 2 \(aaa, bbb\)"):

@@ -100,7 +100,7 @@ def infer(cwd: Path, manifest: Path, sync: bool, device_ms: float) -> tuple[dict
     memory: dict[int, int] = {}
     while process.poll() is None:
         time.sleep(0.05)
-        done = sum(1 for _ in journal.open("rb")) if journal.exists() else 0
+        done = max(0, sum(1 for _ in journal.open("rb")) - 1) if journal.exists() else 0  # after its header
         if resident_kb := memory_kb(process.pid, "VmRSS"):  # 0 once the process has ended
             memory[done] = resident_kb
     if process.returncode:

@@ -65,7 +65,7 @@ class Run:
 
     @property
     def is_of_data(self) -> bool:
-        """Whether preprocess.py wrote the folder: only its record has this field itself, and not in `data`."""
+        """Whether this is the record of a data folder. (That of a results folder has such a field in its `data`.)"""
         return self.padded is not None
 
     def __str__(self) -> str:

@@ -59,7 +59,7 @@ def open_dataset(
         from .hub_dataset import HubDataset
 
         return HubDataset(split.hub_id, split, limit)
-    root = snapshot(Path(dataset_path))
+    root = Path(dataset_path)
     own = [root] if root.resolve().name == split.folder else []
     for folder in (root / split.folder, root / "LibriSpeech" / split.folder, *own):
         if folder.is_dir() and (which in SPLITS or _is_split(folder)):
@@ -67,6 +67,7 @@ def open_dataset(
     if which not in SPLITS:
         found = ", ".join(split_folders(root)) or "none"
         raise SuiteError(f"{root}: expected a split's folder {which}, found {found:.300}; see --which_dataset")
+    root = snapshot(root)
     if files := parquet_files(root, split):
         from .parquet import ParquetFiles
 
