@@ -206,7 +206,7 @@ PREPROCESS_CASES = [
         "a name that climbs out of its folder",
         unchanged,
         (*PREPROCESS, "--which_dataset=..", "--dataset_path=./LibriSpeech"),
-        "--which_dataset: expected validation, clean, other, or a split's folder such as dev-other",
+        "--which_dataset: expected validation, clean, other, custom, or a split's folder such as dev-other",
     ),
     Case(
         "a misspelt split",
