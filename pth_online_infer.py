@@ -3,7 +3,7 @@
 """The baseline: the same utterances through PyTorch, scored and timed in the same way.
 
 Utterances go through the model one at a time, unpadded unless --gears says otherwise. Writes transcriptions.txt, with
-wer.txt, utterance_scores.tsv, infer_time.txt and run.json (the conditions) beside it.
+the scores (wer.txt, utterance_scores.tsv and others), infer_time.txt and run.json (the conditions) beside it.
 
     python pth_online_infer.py --which_dataset=clean \\
         --pred_res_save_path=./pth_online_infer_res/clean/transcriptions.txt
@@ -55,6 +55,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     option("--gears", type=cli.checked(cli.parse_gears), default="none", help="lengths to pad to, as in preprocess.py")
     cli.add_workspace_option(parser, None, " (default: 1, or 0 of a single utterance)")
     cli.add_threads_option(parser)
+    cli.add_normalization_option(parser)
     return parser.parse_args(argv)
 
 
@@ -110,9 +111,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     from wav2vec2_eval.speech.audio import SAMPLE_RATE
     from wav2vec2_eval.speech.latency import check_warm_up, format_figures, summarise
 
-    path = args.pred_res_save_path
+    path, normalize_text = args.pred_res_save_path, args.normalize_text
     check_paths(args.dataset_path, args.model_name_or_path)
-    with scores_folder(path, SCRIPT) as folder:
+    with scores_folder(path, SCRIPT, normalize_text=normalize_text) as folder:
         dataset = open_dataset(args.which_dataset, args.dataset_path, args.limit)
         warm_up = min(1, len(dataset) - 1) if args.warm_up is None else args.warm_up
         check_warm_up(warm_up, len(dataset))
@@ -128,7 +129,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         data = Run(which_dataset=args.which_dataset, dataset_path=args.dataset_path, padded=args.gears is not None)
         run = Run(SCRIPT, model=args.model_name_or_path, **engine.conditions._asdict(), warm_up=warm_up, data=data)
-        write_scores(folder, path.name, zip(found.references, found.transcripts), SCRIPT, inference=run)
+        write_scores(
+            folder,
+            path.name,
+            zip(found.references, found.transcripts),
+            SCRIPT,
+            inference=run,
+            normalize_text=normalize_text,
+            symbols=symbols,
+            pure_s=lambda key: found.latencies[int(key)].pure_ms / 1000,
+        )
         lengths_s = [utterance.num_samples / SAMPLE_RATE for utterance in found.references]
         text = format_figures(summarise(found.latencies, warm_up, lengths_s))
         folder.write_text(INFER_TIME_NAME, text)

@@ -8,21 +8,26 @@ import sys
 import pytest
 
 from wav2vec2_eval.errors import SuiteError
-from wav2vec2_eval.files import scores
+from wav2vec2_eval.files import scored, scores
 from wav2vec2_eval.files.file_list import Source
 from wav2vec2_eval.files.folder import output_folder
 from wav2vec2_eval.files.manifest import Utterance
 from wav2vec2_eval.files.run import FORMAT, Run, read_run
-from wav2vec2_eval.speech.wer import WordErrors
+from wav2vec2_eval.speech.ctc import Symbols
+from wav2vec2_eval.speech.latency import parse_figures
+from wav2vec2_eval.speech.wer import CharacterErrors, Errors, WordErrors
 
 UTTERANCES = [Utterance("0", "61-1-0", 400, "A B"), Utterance("1", "61-1-1", 400, "C")]
 PAIRS = list(zip(UTTERANCES, ["A X", ""]))
 OURS = {"run.json", "files.tsv", ".wav2vec2_eval.lock"}
+SCORES = {"wer.txt", "utterance_scores.tsv", "utterances.jsonl", "ref.trn", "hyp.trn"}
 
 
-def write(path, script="a.py", scored=None, pairs=PAIRS, inference=None):
-    with scores.scores_folder(path, script, scored) as folder:
-        return scores.write_scores(folder, path.name, pairs, script, inference)
+def write(path, script="a.py", scored=None, pairs=PAIRS, inference=None, normalize_text="none", **options):
+    with scores.scores_folder(path, script, scored, normalize_text) as folder:
+        return scores.write_scores(
+            folder, path.name, pairs, script, inference, normalize_text=normalize_text, **options
+        )
 
 
 def names(folder):
@@ -32,10 +37,10 @@ def names(folder):
 @pytest.mark.parametrize("count", [1, 2, 499, 500, 501, 1_200])
 def test_each_utterance_gets_its_own_counts(count):
     pairs = [(Utterance(str(key), "x", 400, f"A {key}"), f"{key} A" if key % 3 else "") for key in range(count)]
-    found = list(scores.score(iter(pairs)))
+    found = list(scored.score(iter(pairs)))
     assert [(item.utterance, item.hypothesis) for item in found] == pairs
-    assert {item.errors for item in found[0::3]} == {WordErrors(0, 2, 0, 2)}
-    assert {item.errors for item in (*found[1::3], *found[2::3])} <= {WordErrors(0, 1, 1, 2)}
+    assert {item.raw.words for item in found[0::3]} == {WordErrors(0, 2, 0, 2)}
+    assert {item.raw.words for item in (*found[1::3], *found[2::3])} <= {WordErrors(0, 1, 1, 2)}
 
 
 @pytest.mark.parametrize("texts", [[], [""], [" ", ""]])
@@ -57,18 +62,19 @@ def test_the_worst_have_the_highest_wer_and_then_the_most_errors():
     for count, expected in ((10, ["wrong", "long", "short", "later"]), (1, ["wrong"]), (3, ["wrong", "long", "short"])):
         worst = scores.Worst(count)
         for key, each in errors.items():
-            worst.add(scores.Scored(Utterance(key, key, 400, "A"), "B", each))
+            both = Errors(each, CharacterErrors(0, 0, 0, 9))
+            worst.add(scored.Scored(Utterance(key, key, 400, "A"), "B", both))
         assert [item.utterance.key for item in worst.items()] == expected
 
 
-def test_write_scores_writes_three_files_and_prints_the_errors(tmp_path, capsys):
+def test_write_scores_writes_the_files_and_prints_the_errors(tmp_path, capsys):
     path = tmp_path / "new/transcriptions.txt"
     found = write(path, inference=Run("a.py", device="cpu"))
     assert found == WordErrors(1, 1, 0, 3)
     assert path.read_text() == "A X\n\n"
     assert (path.parent / "wer.txt").read_text().splitlines()[0] == f"WER: {2 / 3}"
     lines = (path.parent / "utterance_scores.tsv").read_text().splitlines()
-    assert lines[1].split("\t") == ["0", "61-1-0", "0.5", "1", "0", "0", "2", "A B", "A X"]
+    assert lines[1].split("\t") == ["0", "61-1-0", "0.5", "1", "0", "0", "2", "A B", "A X", str(1 / 3)]
     assert "61-1-1: 1 errors in 1 words" in capsys.readouterr().out
     assert read_run(path.parent) == Run("a.py", format=FORMAT, device="cpu", transcriptions="transcriptions.txt")
 
@@ -80,7 +86,7 @@ def test_a_failure_while_scoring_leaves_the_earlier_scores(tmp_path):
         yield PAIRS[1]
         raise SuiteError("damaged")
 
-    for before in (set(), OURS | {"t.txt", "wer.txt", "utterance_scores.tsv"}):
+    for before in (set(), OURS | SCORES | {"t.txt"}):
         with pytest.raises(SuiteError, match="damaged"):
             write(path, pairs=fail())
         assert (names(path.parent) if path.parent.exists() else set()) == before
@@ -97,7 +103,7 @@ def test_scores_replace_earlier_scores(tmp_path):
     for name in ("a.txt", "a.txt", "b.txt"):
         for folder in (results, new):
             write(folder / name, scored=results)
-            assert names(folder) == OURS | {name, "wer.txt", "utterance_scores.tsv"}
+            assert names(folder) == OURS | SCORES | {name}
     assert read_run(results) == Run("pyacl_infer.py", format=FORMAT, engine="x", transcriptions="b.txt")
     assert read_run(new) == Run("a.py", format=FORMAT, transcriptions="b.txt")
     with pytest.raises(SuiteError, match=r"holds files of a\.py"):
@@ -105,7 +111,7 @@ def test_scores_replace_earlier_scores(tmp_path):
 
 
 @pytest.mark.parametrize("beside", [True, False])
-@pytest.mark.parametrize("name", ["notes.txt", "wer.txt", "utterance_scores.tsv", "infer_time.txt"])
+@pytest.mark.parametrize("name", ["notes.txt", "infer_time.txt", *sorted(SCORES)])
 def test_files_of_others_are_not_replaced(tmp_path, name, beside):
     (tmp_path / name).write_text("mine")
     if beside and name == "infer_time.txt":  # the times of the scored results
@@ -150,6 +156,7 @@ def test_a_recorded_name_of_the_users_file_is_not_enough(tmp_path):
     "name",
     [
         *("wer.txt", "utterance_scores.tsv", "results.tsv", "bin_file.info", "utterances.tsv", "infer_time.txt"),
+        *("utterances.jsonl", "ref.trn", "hyp.trn"),
         *("run.json", "files.tsv", "model.json", ".wav2vec2_eval.lock", "padding_lens.txt", "0.0.bin", "a.1.npy"),
     ],
 )
