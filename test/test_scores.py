@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 
 import pytest
@@ -172,7 +173,97 @@ def test_a_folder_in_the_place_of_the_transcriptions_is_refused(tmp_path):
         write(tmp_path / "t.txt")
 
 
+UNSCORED = Utterance("2", "61 (2)", 8_000, None)
+
+
+def test_utterances_without_a_reference_are_transcribed_and_not_scored(tmp_path, capsys):
+    expected = write(tmp_path / "known/t.txt")
+    capsys.readouterr()
+    found = write(tmp_path / "mixed/t.txt", pairs=[(UNSCORED, "WHO KNOWS"), *PAIRS])
+    printed = capsys.readouterr().out
+    assert found == expected
+    assert "3 utterances, 3 words\n1 utterance has no reference and is not scored\n" in printed
+    folder = tmp_path / "mixed"
+    assert (folder / "t.txt").read_text() == "WHO KNOWS\nA X\n\n"
+    assert (folder / "utterance_scores.tsv").read_text().splitlines()[1] == "2\t61 (2)\t\t\t\t\t\t\tWHO KNOWS\t"
+    assert json.loads((folder / "utterances.jsonl").read_text().splitlines()[0])["text"] is None
+    for name in ("ref.trn", "hyp.trn"):
+        assert (folder / name).read_text() == (tmp_path / "known" / name).read_text()
+    one, other = (parse_figures((tmp_path / name / "wer.txt").read_text()) for name in ("known", "mixed"))
+    assert {**one, "unscored utterances": 1} == other
+
+
+def test_recordings_without_any_reference_have_transcriptions_alone(tmp_path, capsys):
+    path = tmp_path / "t.txt"
+    for _ in range(2):  # the second time over nothing, the third over scores
+        assert write(path, pairs=[(UNSCORED, "WHO KNOWS")] * 3) is None
+        assert (
+            "3 utterances, none with a reference: nothing is scored, and there is no wer.txt" in capsys.readouterr().out
+        )
+        assert names(tmp_path) == OURS | {"t.txt", "utterance_scores.tsv", "utterances.jsonl"}
+        assert path.read_text() == "WHO KNOWS\n" * 3
+        assert read_run(tmp_path).scored is False
+        write(path)
+        assert names(tmp_path) == OURS | SCORES | {"t.txt"}
+        assert read_run(tmp_path).scored is None
+
+
+def test_references_without_a_word_are_an_error_beside_unscored_utterances(tmp_path):
+    with pytest.raises(SuiteError, match="found none"):
+        write(tmp_path / "out/t.txt", pairs=[(UNSCORED, "A"), (Utterance("0", "x", 400, ""), "B")])
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_choice_of_a_normalizer_is_in_every_output(tmp_path, capsys):
+    pairs = [(Utterance("0", "x", 400, "The colour."), "the color"), (Utterance("1", "y", 400, "Uh."), "UH")]
+    write(tmp_path / "t.txt", pairs=pairs, normalize_text="english")
+    printed = capsys.readouterr().out
+    figures = parse_figures((tmp_path / "wer.txt").read_text())
+    assert list(figures)[:7] == ["WER", "substitutions", "deletions", "insertions", "errors", "words", "CER"]
+    assert (figures["WER"], figures["normalized WER (english)"], figures["normalized CER (english)"]) == (1, 0, 0)
+    assert "--normalize_text=english: WER 0.00 %, CER 0.00 %\n" in printed
+    assert read_run(tmp_path).normalize_text == "english"
+    assert (tmp_path / "t.txt").read_text() == "the color\nUH\n"
+    assert (tmp_path / "utterance_scores.tsv").read_text().splitlines()[0].endswith("\tnormalized_cer_english")
+
+    write(tmp_path / "t.txt", pairs=pairs[1:], normalize_text="english")
+    assert "--normalize_text=english: no WER, because it leaves no word of the references" in capsys.readouterr().out
+    write(tmp_path / "t.txt", pairs=pairs)
+    assert "normalized" not in "".join(path.read_text() for path in tmp_path.iterdir())
+    assert read_run(tmp_path).normalize_text is None
+
+
+def test_the_summary_has_the_interval_and_explains_the_figure(tmp_path, capsys):
+    pairs = [(Utterance(str(key), f"x-{key}", 400, "A B."), "a B" if key % 2 else "A B.") for key in range(40)]
+    symbols = Symbols(("<pad>", "|", "A", "B"))
+    write(tmp_path / "t.txt", pairs=pairs, symbols=symbols)
+    figures = parse_figures((tmp_path / "wer.txt").read_text())
+    low, high = figures["WER 95% low"], figures["WER 95% high"]
+    assert 0.3 < low < 0.5 < high < 0.7
+    lines = capsys.readouterr().out.splitlines()
+    assert f"WER 50.00 % (95 % interval {100 * low:.2f} to {100 * high:.2f}), CER 25.00 %" in lines
+    assert lines[-3:-1] == [
+        "WER would be 0.2500 instead of 0.5000 if case were ignored; see --normalize_text",
+        "the references have 1 character that the model cannot write: .  (in 40 of 40 utterances)",
+    ]
+    write(tmp_path / "t.txt", pairs=pairs[:1])
+    assert "WER 0.00 %, CER 0.00 %" in capsys.readouterr().out
+
+
+def test_times_are_those_of_the_inference(tmp_path):
+    write(tmp_path / "t.txt", pure_s={"0": 0.25, "1": None}.get)
+    first, second = map(json.loads, (tmp_path / "utterances.jsonl").read_text().splitlines())
+    assert first["time"] == 0.25 and "time" not in second
+
+
 def test_a_missing_jiwer_is_reported_before_the_inference(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "jiwer", None)
     with pytest.raises(ModuleNotFoundError):
         write(tmp_path / "t.txt")
+
+
+def test_a_missing_normalizer_is_reported_before_the_inference(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "whisper_normalizer", None)
+    write(tmp_path / "t.txt")
+    with pytest.raises(ModuleNotFoundError), scores.scores_folder(tmp_path / "t.txt", "a.py", None, "basic"):
+        pytest.fail("the folder was opened")
