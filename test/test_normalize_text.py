@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Proves, with the scripts as a user runs them, what is said of a model in another case, and of unlabelled recordings."""
+"""Proves, by the scripts, what they say of a model that writes another case, and of recordings without references."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 
@@ -27,9 +28,13 @@ def lower_case(speech, model_folder, tmp_path):
     (model / "vocab.json").write_text(json.dumps(ids))
     for key, utterance_id in enumerate(ORDER):
         num_samples, text = SPEECH[utterance_id]
-        spoken = [index for symbol in text.lower().replace(" ", "|") for index in (ids[symbol], ids["<pad>"])]
-        frames = frame_count(num_samples)
-        assert len(spoken) <= frames
+        written = [ids[symbol] for symbol in text.lower().replace(" ", "|")]
+        spoken = list(
+            itertools.chain.from_iterable(
+                (ids["<pad>"], each) if each == before else (each,) for before, each in zip([None, *written], written)
+            )
+        )
+        frames = max(frame_count(num_samples), len(spoken))
         logits = np.zeros((1, frames, len(SYMBOLS)), np.float32)
         logits[0, np.arange(frames), np.pad(spoken, (0, frames - len(spoken)), constant_values=ids["<pad>"])] = 9
         logits.tofile(results / f"{key}.0.bin")
