@@ -127,17 +127,16 @@ def write_scores(
         folder.remove(WER_NAME, *(() if is_scored else TRN_NAMES), *map(str, gone))
         run = replace(inference or earlier, transcriptions=name, scored=None if is_scored else False)
         folder.write_run(replace(run, normalize_text=None if normalize_text == NONE else normalize_text))
-    written = [name, SCORES_NAME, JSON_LINES_NAME]
+    written = [SCORES_NAME, JSON_LINES_NAME]
     if not is_scored:
         print(f"{totals.unscored} utterances, none with a reference: nothing is scored, and there is no {WER_NAME}")
     else:
         folder.write_text(WER_NAME, format_wer(totals.words, figures))
-        written[1:1] = [WER_NAME]
-        written += TRN_NAMES
+        written = list(SCORE_NAMES)
         _print_scores(totals, figures, worst, normalize_text)
         for line in explanation.lines(totals.words, normalize_text != NONE):
             print(line)
-    print(f"written: {', '.join(str(folder.path / each) for each in written)}")
+    print(f"written: {folder.path / name}, and beside it {', '.join(written)}")
     return totals.words if is_scored else None
 
 
