@@ -7,7 +7,7 @@ import re
 from collections import Counter
 
 from . import wer
-from .bootstrap import Interval, wer_interval
+from .bootstrap import wer_interval
 from .normalization import NONE
 from .wer import NO_ERRORS, Errors, WordErrors
 
@@ -49,10 +49,10 @@ class Totals:
         A set whose references have no word after normalisation has no normalised figures, and a single utterance has no
         interval. Raises SuiteError if there is no reference word.
         """
-        characters, interval, choice = self.raw.characters, self._interval(), self._normalize_text
-        figures = {"CER": characters.cer, "character errors": characters.errors, "characters": characters.characters}
-        if interval is not None:
-            figures |= {LOW: interval.low, HIGH: interval.high}
+        wer.total([self.raw.words])  # otherwise there is nothing to resample
+        characters, interval, choice = self.raw.characters, wer_interval(self._pairs), self._normalize_text
+        figures: dict[str, float] = {} if interval is None else {LOW: interval.low, HIGH: interval.high}
+        figures |= {"CER": characters.cer, "character errors": characters.errors, "characters": characters.characters}
         if self.normalized.words.words:
             figures |= {
                 f"normalized WER ({choice})": self.normalized.words.wer,
@@ -61,6 +61,3 @@ class Totals:
                 f"normalized words ({choice})": self.normalized.words.words,
             }
         return {**figures, "scored utterances": self.scored, "unscored utterances": self.unscored}
-
-    def _interval(self) -> Interval | None:
-        return wer_interval(self._pairs) if self.words else None
