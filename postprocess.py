@@ -3,8 +3,9 @@
 """Decode the model's outputs and score them against the references.
 
 Reads the results folder of pyacl_infer.py, which carries the references of preprocess.py, and writes transcriptions.txt
-(one line per utterance, in data set order), with wer.txt and utterance_scores.tsv beside it. Results of Huawei's
-benchmark tool ais_bench are read with the manifest of their data; infer_time.txt then has the times that it measured.
+(one line per utterance, in data set order), with the scores beside it: wer.txt, utterance_scores.tsv, the same for
+programs in utterances.jsonl, and ref.trn and hyp.trn for NIST's sclite. Results of Huawei's benchmark tool ais_bench
+are read with the manifest of their data; infer_time.txt then has the times that it measured.
 
     python postprocess.py --bin_file_path=./om_infer_res_clean \\
         --res_save_path=./om_infer_res_clean/transcriptions.txt --which_dataset=clean
@@ -22,7 +23,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from wav2vec2_eval.files.ais_bench import Files
@@ -30,8 +31,10 @@ if TYPE_CHECKING:
     from wav2vec2_eval.files.folder import OutputFolder
     from wav2vec2_eval.files.manifest import Manifest
     from wav2vec2_eval.files.results import Logits
+    from wav2vec2_eval.files.run import Run
     from wav2vec2_eval.files.utterances import References, Utterance
     from wav2vec2_eval.speech.ctc import Symbols
+    from wav2vec2_eval.speech.latency import Latency
 
 SCRIPT = Path(__file__).name
 
@@ -54,6 +57,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     cli.add_dataset_options(parser, required=False)
     cli.add_model_option(parser, default=None)
+    cli.add_normalization_option(parser)
     return parser.parse_args(argv)
 
 
@@ -79,6 +83,12 @@ def open_inputs(
     return locks.enter_context(open_manifest(path))
 
 
+def place_of(args: argparse.Namespace, source: Source | None) -> Path:
+    """The folder that messages name: the one that should describe the results."""
+    path: Path = args.bin_file_path if source is None else source.folder
+    return path
+
+
 def read_symbols(args: argparse.Namespace, source: Source | None) -> Symbols:
     """The symbols of the model that made the results: those that `source` has, or else those of the named model."""
     from wav2vec2_eval import MODEL_ID
@@ -92,8 +102,7 @@ def read_symbols(args: argparse.Namespace, source: Source | None) -> Symbols:
             raise SuiteError(f"{source.folder}: does not say which model's symbols it holds; give --model_name_or_path")
         model = MODEL_ID
     named = None if model is None else ModelRecord(model, feature_extractor(model), symbols(model))
-    place = str(args.bin_file_path if source is None else source.folder)
-    record = agreed({place: travelled, f"--model_name_or_path={model}": named})
+    record = agreed({str(place_of(args, source)): travelled, f"--model_name_or_path={model}": named})
     assert record is not None
     return record.symbols
 
@@ -121,9 +130,8 @@ def read_references(args: argparse.Namespace, source: Source | None, inputs: Man
     if references is not None:
         return references if args.limit is None else dict(islice(references.items(), args.limit))
     if args.which_dataset is None:
-        place = args.bin_file_path if source is None else source.folder
         remedy = "--which_dataset" if inputs is not None else "--which_dataset or --input_info_file_path"
-        raise SuiteError(f"{place}: has no {UTTERANCES_NAME}; give {remedy}")
+        raise SuiteError(f"{place_of(args, source)}: has no {UTTERANCES_NAME}; give {remedy}")
     columns = Columns(args.audio_column, args.text_column)
     dataset = open_dataset(args.which_dataset, args.dataset_path, args.limit, columns)
     return {
@@ -143,33 +151,37 @@ def transcripts(results: Logits, symbols: Symbols) -> Iterator[tuple[Utterance, 
         yield utterance, greedy_decode(logits, symbols, f"{results.folder}: utterance {utterance.key}")
 
 
-def score_ais_bench(
-    folder: OutputFolder,
-    name: str,
-    files: Files,
-    pairs: Iterator[tuple[Utterance, str]],
-    references: References,
-    source: Source | None,
-) -> None:
-    """Write the scores of results of ais_bench and, if it left its times, infer_time.txt."""
+class Measured(NamedTuple):
+    """What ais_bench measured."""
+
+    run: Run
+    latencies: list[Latency]
+    reason: str  # why there are no latencies
+
+
+def read_measured(files: Files, source: Source | None) -> Measured:
+    """The times that ais_bench left beside its results; `source` describes their data."""
     from wav2vec2_eval.files.ais_bench import ENGINE, read_times
-    from wav2vec2_eval.files.names import INFER_TIME_NAME
     from wav2vec2_eval.files.run import Run
-    from wav2vec2_eval.files.scores import write_scores
+
+    data = None if source is None or source.run is None else source.run.of_data
+    return Measured(Run(SCRIPT, engine=ENGINE, data=data), *read_times(files))
+
+
+def write_times(folder: OutputFolder, measured: Measured, references: References) -> None:
+    """Write and print infer_time.txt, or say why there are no times."""
+    from wav2vec2_eval.files.names import INFER_TIME_NAME
     from wav2vec2_eval.speech.audio import SAMPLE_RATE
     from wav2vec2_eval.speech.latency import format_figures, summarise
 
-    latencies, reason = read_times(files)
-    run = None if source is None else source.run
-    write_scores(folder, name, pairs, SCRIPT, inference=Run(SCRIPT, engine=ENGINE, data=run and run.of_data))
-    if not latencies:
-        print(f"no times: {reason}")
+    if not measured.latencies:
+        print(f"no times: {measured.reason}")
         return
     # The order does not matter: all times count, and all lengths.
     lengths_s = [references[key].num_samples / SAMPLE_RATE for key in references]
-    text = format_figures(summarise(latencies, lengths_s=lengths_s))
+    text = format_figures(summarise(measured.latencies, lengths_s=lengths_s))
     folder.write_text(INFER_TIME_NAME, text)
-    print(f"{ENGINE}\n{text}", end="")
+    print(f"{measured.run.engine}\n{text}", end="")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -181,30 +193,43 @@ def main(argv: Sequence[str] | None = None) -> int:
     from wav2vec2_eval.files.results import Results, check_some
     from wav2vec2_eval.files.scores import scores_folder, write_scores
 
-    path, name = args.bin_file_path, args.res_save_path.name
+    path, normalize_text = args.bin_file_path, args.normalize_text
     if not path.is_dir():
         raise SuiteError(f"{path}: no such folder; expected the results of pyacl_infer.py, run that first")
     files = ais_bench.find(path)
     if files is not None and (args.input_info_file_path, args.which_dataset) == (None, None):
         raise SuiteError(f"{path}: results of ais_bench have no references; give --input_info_file_path of their data")
     scored = path if files is None else None  # beside results of ais_bench, which no script owns, there are only scores
-    with scores_folder(args.res_save_path, SCRIPT, scored=scored) as folder, ExitStack() as locks:
+    with scores_folder(args.res_save_path, SCRIPT, scored, normalize_text) as folder, ExitStack() as locks:
         if not folder.path.samefile(path):  # otherwise the scores' lock is that of the results, too
             locks.enter_context(reading(path))
-        source = None
-        if files is None:
-            source = Source(path)
+        source = Source(path) if files is None else None
+        if source is not None:
             check_some(source)
         inputs = open_inputs(args, source, folder, locks)
         carrier = source if inputs is None else inputs.source
         symbols = read_symbols(args, carrier)
         references = read_references(args, carrier, inputs)
+        num_symbols = len(symbols.table)
+        results: Logits
+        measured = None
         if files is not None:
-            logits = ais_bench.AisBenchResults(path, files, references, len(symbols.table), inputs)
-            score_ais_bench(folder, name, files, transcripts(logits, symbols), references, carrier)
+            results = ais_bench.AisBenchResults(path, files, references, num_symbols, inputs)
+            measured = read_measured(files, carrier)
         elif source is not None:
-            results = Results(source, references, len(symbols.table), inputs)
-            write_scores(folder, name, transcripts(results, symbols), SCRIPT)
+            results = Results(source, references, num_symbols, inputs)
+        write_scores(
+            folder,
+            args.res_save_path.name,
+            transcripts(results, symbols),
+            SCRIPT,
+            inference=measured and measured.run,
+            normalize_text=normalize_text,
+            symbols=symbols,
+            pure_s=results.pure_s,
+        )
+        if measured is not None:
+            write_times(folder, measured, references)
     return 0
 
 

@@ -3,7 +3,7 @@
 """The baseline: the same utterances through PyTorch, scored and timed in the same way.
 
 Utterances go through the model one at a time, unpadded unless --gears says otherwise. Writes transcriptions.txt, with
-wer.txt, utterance_scores.tsv, infer_time.txt and run.json (the conditions) beside it.
+the scores (wer.txt, utterance_scores.tsv and others), infer_time.txt and run.json (the conditions) beside it.
 
     python pth_online_infer.py --which_dataset=clean \\
         --pred_res_save_path=./pth_online_infer_res/clean/transcriptions.txt
@@ -58,6 +58,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     option("--gears", type=cli.checked(cli.parse_gears), default="none", help="lengths to pad to, as in preprocess.py")
     cli.add_workspace_option(parser, None, " (default: 1, or 0 of a single utterance)")
     cli.add_threads_option(parser)
+    cli.add_normalization_option(parser)
     return parser.parse_args(argv)
 
 
@@ -68,7 +69,8 @@ class Inferred(NamedTuple):
     transcripts: list[str]
     latencies: list[Latency]  # of each model input: a long recording has several
     lengths_s: list[float]  # seconds of audio that each of them adds
-    skipped: list[Skipped]
+    pure_s: dict[str, float]  # of each utterance, by its key
+    skipped: dict[str, Skipped]  # by their keys
 
 
 def infer_all(
@@ -87,7 +89,7 @@ def infer_all(
     from wav2vec2_eval.speech.chunks import join, plan
     from wav2vec2_eval.speech.ctc import greedy_decode
 
-    found = Inferred([], [], [], [], [])
+    found = Inferred([], [], [], [], {}, {})
     ends: list[tuple[int, int]] = []  # of the model inputs that were read so far: utterance, and sample in it
 
     def inputs() -> Generator[list[np.ndarray], None, None]:
@@ -99,7 +101,7 @@ def infer_all(
             except Unusable as error:
                 if not skip_unusable:
                     raise error.with_remedy() from None
-                found.skipped.append(Skipped(str(index), dataset.ids[index], str(error)))
+                found.skipped[str(index)] = Skipped(str(index), dataset.ids[index], str(error))
 
     with closing(read_ahead(inputs()) if reads_ahead else inputs()) as ready:
         numbered = enumerate(timed(engine.stream(ready)))
@@ -107,7 +109,7 @@ def infer_all(
         for index, group in tqdm(utterances, total=len(dataset), unit="utterance", disable=None):
             positions, results = zip(*group)
             key, utterance_id = str(index), dataset.ids[index]
-            if found.skipped and found.skipped[-1].key == key:  # damaged after some of its chunks
+            if key in found.skipped:  # damaged after some of its chunks
                 continue
             num_samples = ends[positions[-1]][1]
             chunks = plan(num_samples, how.chunking)
@@ -115,9 +117,11 @@ def infer_all(
             found.references.append(new_utterance(key, utterance_id, num_samples, dataset.texts[index]))
             found.transcripts.append(greedy_decode(logits, symbols, utterance_id))
             found.latencies.extend(latency for _, latency in results)
+            found.pure_s[key] = sum(latency.pure_ms for _, latency in results) / 1000
             found.lengths_s.extend(chunk.new_samples / SAMPLE_RATE for chunk in chunks)
     if not found.references:
-        raise SuiteError(f"none of the {len(dataset)} utterances can be used; first: {found.skipped[0].reason}")
+        first = next(iter(found.skipped.values()))
+        raise SuiteError(f"none of the {len(dataset)} utterances can be used; first: {first.reason}")
     return found
 
 
@@ -140,7 +144,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     path, chunking = args.pred_res_save_path, cli.chunking(args)
     check_paths(args.which_dataset, args.dataset_path, args.model_name_or_path)
-    with scores_folder(path, SCRIPT) as folder:
+    with scores_folder(path, SCRIPT, normalize_text=args.normalize_text) as folder:
         columns = Columns(args.audio_column, args.text_column)
         dataset = open_dataset(args.which_dataset, args.dataset_path, args.limit, columns, args.skip_unusable)
         warm_up = min(1, len(dataset) - 1) if args.warm_up is None else args.warm_up
@@ -164,8 +168,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             skipped=len(found.skipped) or None,
         )
         run = Run(SCRIPT, model=args.model_name_or_path, **engine.conditions._asdict(), warm_up=warm_up, data=data)
-        write_scores(folder, path.name, zip(found.references, found.transcripts), SCRIPT, inference=run)
-        write_skipped(folder, found.skipped)
+        write_scores(
+            folder,
+            path.name,
+            zip(found.references, found.transcripts),
+            SCRIPT,
+            inference=run,
+            normalize_text=args.normalize_text,
+            symbols=symbols,
+            pure_s=found.pure_s.get,
+        )
+        write_skipped(folder, list(found.skipped.values()))
         text = format_figures(summarise(found.latencies, warm_up, found.lengths_s))
         folder.write_text(INFER_TIME_NAME, text)
     print(f"{run.precision} on {device.torch_device}\n{text}", end="")

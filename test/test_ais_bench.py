@@ -24,7 +24,7 @@ from wav2vec2_eval.speech.latency import parse_figures
 
 from conftest import DEMO, SPEECH, run_ok, script_main
 
-SCORES = ("transcriptions.txt", "wer.txt", "utterance_scores.tsv")
+SCORES = ("transcriptions.txt", "wer.txt", "utterance_scores.tsv", "ref.trn", "hyp.trn")  # not utterances.jsonl: times
 KEYS = "01234"
 NO_MANIFEST = "no manifest"
 TIMES_MS = {key: 10.0 * (1 + int(key)) for key in KEYS}
@@ -125,7 +125,8 @@ def test_scores_beside_the_results_may_be_written_again(user, chain, tmp_path, m
             (tmp_path / "out_summary.json").unlink(missing_ok=True)
         assert scores(folder) == scores(chain / "om_infer_res_clean")
     written = {path.name for path in folder.iterdir()} - {path.name for path in before}
-    assert written == {*SCORES, "run.json", LIST_NAME, LOCK_NAME, *(["infer_time.txt"] if is_timed else [])}
+    ours = {*SCORES, "utterances.jsonl", "run.json", LIST_NAME, LOCK_NAME}
+    assert written == ours | ({"infer_time.txt"} if is_timed else set())
     monkeypatch.chdir(tmp_path)
     assert {path: path.read_bytes() for path in before} == before
     assert not any("_0." in line for line in Path("out", LIST_NAME).read_text().splitlines())

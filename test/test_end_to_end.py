@@ -17,6 +17,7 @@ import onnx
 import pytest
 import soundfile
 
+from wav2vec2_eval.files.names import SCORE_NAMES
 from wav2vec2_eval.speech.audio import frame_count
 from wav2vec2_eval.speech.latency import parse_figures
 
@@ -201,7 +202,7 @@ def test_results_are_replaced_and_stale_scores_go(copy):
     assert "wer.txt" in before
     assert infer(copy, results="./om_infer_res_clean").returncode == 0
     after = {path.name: path.read_bytes() for path in (copy / "om_infer_res_clean").iterdir()}
-    assert set(before) - set(after) == {"transcriptions.txt", "wer.txt", "utterance_scores.tsv"}
+    assert set(before) - set(after) == {"transcriptions.txt", *SCORE_NAMES}
     assert all(after[name] == before[name] for name in after if name.endswith(".bin"))
 
 

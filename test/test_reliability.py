@@ -215,7 +215,7 @@ def test_a_reference_is_the_same_for_all_scripts(user, speech, model_folder):
     rows = [
         [line.split("\t") for line in Path(folder, "utterance_scores.tsv").read_text().splitlines()] for folder in "bs"
     ]
-    assert {len(row) for row in (*rows[0], *rows[1])} == {9}
+    assert {len(row) for row in (*rows[0], *rows[1])} == {10}
     assert sorted(row[7] for row in rows[0]) == sorted(row[7] for row in rows[1])
     assert sorted(row[7] for row in rows[0][1:]) == sorted(text for _, text in SPEECH.values())
 

@@ -13,7 +13,8 @@ from wav2vec2_eval.errors import SuiteError
 from wav2vec2_eval.files.file_list import Source
 from wav2vec2_eval.files.folder import output_folder
 from wav2vec2_eval.files.run import Run, format_run
-from wav2vec2_eval.files.scores import format_wer
+from wav2vec2_eval.files.scores import format_wer, scores_folder, write_scores
+from wav2vec2_eval.files.utterances import Utterance
 from wav2vec2_eval.speech.latency import Latency, format_figures, summarise
 from wav2vec2_eval.speech.wer import WordErrors
 
@@ -91,6 +92,96 @@ def test_throughput_counts_the_chips_of_a_card(results, tmp_path, soc, chips):
     summary = json.loads((tmp_path / "out/summary.json").read_text())
     assert summary["figures"]["suite"]["utterances/s per card"] == 50 * chips
     assert "ratios" not in summary
+
+
+def test_the_scores_have_rows_of_their_own(results, tmp_path):
+    """An interval is one row, whose ends have no ratio; only normalisers that both columns have are compared."""
+    more = {"CER": 0.02, "character errors": 9, "WER 95% low": 0.08, "WER 95% high": 0.12, "unscored utterances": 1}
+    for name, choice in (("suite", "english"), ("baseline", "basic")):
+        labels = {f"normalized WER ({choice})": 0.01, "normalized WER (both)": 0.04, "scored utterances": 2}
+        with output_folder(tmp_path / name, "x.py") as out:
+            out.write_text("wer.txt", format_wer(WordErrors(5, 3, 2, 100), {**more, **labels}))
+    assert report.main(results) == 0
+    summary = json.loads((tmp_path / "out/summary.json").read_text())
+    expected = ["WER", "CER", "WER 95% low", "WER 95% high", "normalized WER (both)", "substitutions", "deletions"]
+    for column in ("suite", "PyTorch"):
+        assert list(summary["figures"][column])[:7] == expected
+        assert summary["figures"][column]["scored utterances"] == 2
+    assert summary["ratios"]["CER"] == summary["ratios"]["normalized WER (both)"] == 1
+    assert not [name for name in summary["ratios"] if "95%" in name]
+    table = (tmp_path / "out/summary.md").read_text()
+    assert "| WER 95 % interval       | 0.0800 to 0.1200 | 0.0800 to 0.1200 |       |" in table
+    assert "95% low" not in table and "(english)" not in table
+    report.main((results[0], results[2]))
+    assert "| normalized WER (english) " in (tmp_path / "out/summary.md").read_text()
+
+
+def scores_of(folder, hypotheses, normalize_text="none"):
+    """Scores of utterances with the reference `A B`, in a folder that has times already."""
+    pairs = [(Utterance(str(key), f"x-{key}", 400, "A B"), text) for key, text in enumerate(hypotheses)]
+    with scores_folder(folder / "t.txt", "x.py", folder, normalize_text) as out:
+        write_scores(out, "t.txt", pairs, "y.py", normalize_text=normalize_text)
+
+
+@pytest.mark.parametrize(
+    ("suite", "baseline", "difference", "improvement"),
+    [
+        (["A B", "A X", "A B"], ["A B", "A X", "A B"], 0, 0.5),
+        (["A B", "A B", "A B"], ["A X", "A X", "A X"], -0.5, 1),
+        (["X X", "A B", "A B"], ["A B", "A B", "A B"], 1 / 3, None),
+    ],
+)
+def test_two_columns_are_compared_utterance_by_utterance(results, tmp_path, suite, baseline, difference, improvement):
+    scores_of(tmp_path / "suite", suite)
+    scores_of(tmp_path / "baseline", baseline)
+    assert report.main(results) == 0
+    found = json.loads((tmp_path / "out/summary.json").read_text())["comparison"]
+    assert found["WER difference"] == pytest.approx(difference)
+    assert found["WER difference 95% low"] <= difference <= found["WER difference 95% high"]
+    if improvement is not None:
+        assert found["probability of improvement"] == improvement
+    table = (tmp_path / "out/summary.md").read_text()
+    assert f"\n\nWER of suite minus WER of PyTorch: {100 * difference:.2f} points (95 % interval " in table
+
+
+def test_tables_without_counts_are_not_compared(results, tmp_path):
+    report.main(results)
+    assert "comparison" not in json.loads((tmp_path / "out/summary.json").read_text())
+    assert "minus" not in (tmp_path / "out/summary.md").read_text()
+
+
+def without_references(folder):
+    with scores_folder(folder / "t.txt", "x.py", folder) as out:
+        write_scores(out, "t.txt", [(Utterance(str(key), "x", 400, None), "A") for key in range(3)], "y.py")
+
+
+def test_recordings_without_references_have_a_table_of_speed(results, tmp_path, capsys):
+    without_references(tmp_path / "suite")
+    assert report.main((results[0], results[2])) == 0
+    summary = json.loads((tmp_path / "out/summary.json").read_text())
+    assert summary["figures"]["suite"]["utterances"] == 3
+    assert not {"WER", "words"} & set(summary["figures"]["suite"])
+    assert "- scores: none, because no utterance has a reference" in capsys.readouterr().out
+
+    with pytest.raises(SuiteError, match="cannot be compared: words are"):
+        report.main(results)
+    without_references(tmp_path / "baseline")
+    assert report.main(results) == 0
+    summary = json.loads((tmp_path / "out/summary.json").read_text())
+    assert summary["ratios"]["time per utterance (ms)"] == 0.5
+    assert "comparison" not in summary
+
+    with pytest.raises(SuiteError, match="--max_wer expects a WER, but no utterance has a reference"):
+        report.main((*results, "--max_wer=0.1"))
+
+
+def test_the_normalizer_is_a_condition(results, tmp_path):
+    scores_of(tmp_path / "suite", ["a b", "A B", "A b"], "basic")
+    scores_of(tmp_path / "baseline", ["A B", "A B", "A B"])
+    assert report.main(results) == 0
+    conditions = json.loads((tmp_path / "out/summary.json").read_text())["conditions"]
+    assert conditions["suite"]["text normalization"] == "basic"
+    assert "text normalization" not in conditions["PyTorch"]
 
 
 def test_a_soc_name_without_its_beginning_is_refused(results, capfd):

@@ -14,7 +14,9 @@ from wav2vec2_eval.files.file_list import Source, content_of_file, format_line
 from wav2vec2_eval.files.folder import output_folder
 from wav2vec2_eval.files.journal import HEADER, Finished, Output, read_journal
 from wav2vec2_eval.files.manifest import Manifest
+from wav2vec2_eval.files.names import SCORE_NAMES
 from wav2vec2_eval.files.run import Run, read_run
+from wav2vec2_eval.files.scores import scores_folder, write_scores
 from wav2vec2_eval.files.utterances import Utterance, format_utterance
 from wav2vec2_eval.speech.latency import Latency
 
@@ -154,6 +156,29 @@ def test_results_of_an_older_version_are_resumed(tmp_path, inputs, stop):
     lines = (folder / "results.tsv").read_text().splitlines(keepends=True)
     assert [lines[0], *(line[:2] for line in lines[1:])] == [HEADER, "0\t", "1\t"]
     assert len(score(folder)) == 2
+
+
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_resuming_keeps_the_scores_of_whole_results_only(tmp_path, inputs, is_whole):
+    folder = tmp_path / "res"
+    infer(folder, inputs)
+    with scores_folder(folder / "t.txt", "postprocess.py", folder, "basic") as out:
+        pairs = [(utterance, "A") for utterance in utterances().values()]
+        write_scores(out, "t.txt", pairs, "postprocess.py", normalize_text="basic")
+    assert names(folder) >= {"t.txt", *SCORE_NAMES}
+    if not is_whole:
+        (folder / "0.0.bin").unlink()
+    infer(folder, inputs, resume=True)
+    assert names(folder) & {"t.txt", *SCORE_NAMES} == ({"t.txt", *SCORE_NAMES} if is_whole else set())
+    assert read_run(folder).normalize_text == "basic"
+
+
+def test_the_seconds_of_an_inference_are_those_of_the_journal(tmp_path, inputs):
+    infer(tmp_path / "res", inputs)
+    assert results.Results(Source(tmp_path / "res"), utterances(), 32).pure_s("1") == 0.001
+    for name in ("results.tsv", "files.tsv", "run.json"):  # as another tool leaves its results
+        (tmp_path / "res" / name).unlink()
+    assert results.Results(Source(tmp_path / "res"), utterances(), 32).pure_s("1") is None
 
 
 def test_a_run_under_other_conditions_is_not_resumed(tmp_path, inputs):

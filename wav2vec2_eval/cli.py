@@ -24,6 +24,7 @@ from .machine.cpu import default_threads
 from .machine.needs import lacking
 from .machine.signals import Terminated, end_signals, raise_signals
 from .sources.splits import CUSTOM, parse_name
+from .speech import normalization
 from .speech.audio import SAMPLE_RATE, SAMPLES_PER_FRAME
 from .speech.chunks import Chunking, new_chunking
 from .speech.padding import LONGEST_GEAR
@@ -249,6 +250,16 @@ def add_model_option(parser: argparse.ArgumentParser, default: str | None = MODE
         default=default,
         metavar="MODEL",
         help="hub id, or local folder with the hub's files",
+    )
+
+
+def add_normalization_option(parser: argparse.ArgumentParser) -> None:
+    """`--normalize_text`."""
+    parser.add_argument(
+        "--normalize_text",
+        choices=normalization.CHOICES,
+        default=normalization.NONE,
+        help="also score without what this normalizer of Whisper ignores, such as case and punctuation",
     )
 
 

@@ -311,7 +311,7 @@ def show_examples(results: Path) -> None:
     say("\nSynthetic speech and a small model: the figures show that the suite works, not how well wav2vec2 does.")
     say(f"All files are in {Path.cwd()}. Some of the utterances, reference / hypothesis:")
     for line in (results / SCORES_NAME).read_text(encoding="utf-8").splitlines()[2::10][:5]:
-        *_, reference, hypothesis = line.split("\t")
+        reference, hypothesis = line.split("\t")[7:9]
         say(f"  {reference} / {hypothesis}")
 
 

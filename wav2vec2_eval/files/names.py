@@ -29,6 +29,11 @@ INFER_TIME_NAME = "infer_time.txt"
 # Beside the transcriptions of postprocess.py and pth_online_infer.py, whose own name the user chooses.
 WER_NAME = "wer.txt"
 SCORES_NAME = "utterance_scores.tsv"
+JSON_LINES_NAME = "utterances.jsonl"
+REFERENCE_TRN_NAME = "ref.trn"
+HYPOTHESIS_TRN_NAME = "hyp.trn"
+TRN_NAMES = (REFERENCE_TRN_NAME, HYPOTHESIS_TRN_NAME)
+SCORE_NAMES = (WER_NAME, SCORES_NAME, JSON_LINES_NAME, *TRN_NAMES)
 
 # The report.
 SUMMARY_NAME = "summary.md"
@@ -52,7 +57,7 @@ MODEL_RECORD_KEY = "model_record"
 _FIXED_NAMES = (
     *(RUN_NAME, LIST_NAME, LOCK_NAME, MANIFEST_NAME, UTTERANCES_NAME, MODEL_RECORD_NAME, GEARS_NAME, JOURNAL_NAME),
     SKIPPED_NAME,
-    *(INFER_TIME_NAME, WER_NAME, SCORES_NAME, SUMMARY_NAME, SUMMARY_DATA_NAME),
+    *(INFER_TIME_NAME, *SCORE_NAMES, SUMMARY_NAME, SUMMARY_DATA_NAME),
 )
 _RESULT = re.compile(r"(?P<key>.+)\.\d+\.(?:bin|npy)")
 

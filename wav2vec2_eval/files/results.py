@@ -30,10 +30,9 @@ from .names import (
     MANIFEST_NAME,
     MODEL_RECORD_NAME,
     RUN_NAME,
-    SCORES_NAME,
+    SCORE_NAMES,
     SKIPPED_NAME,
     UTTERANCES_NAME,
-    WER_NAME,
     result_key,
     result_name,
 )
@@ -44,7 +43,8 @@ from .text import read_bytes
 from .utterances import References, Utterance
 
 # A resumed run may differ in these: the model's path (not its digest), and what belongs to the summary.
-_MAY_DIFFER = ("script", "format", "model", "warm_up", "transcriptions", "resumed")
+_OF_SCORES = ("transcriptions", "normalize_text", "scored")
+_MAY_DIFFER = ("script", "format", "model", "warm_up", "resumed", *_OF_SCORES)
 _OTHER = {"model_sha256": "another model", "inputs_sha256": "other utterances"}  # instead of two digests
 _NO_LOGIT = 1e6  # float64 that is read as float32 has larger numbers among its first few
 _AGAIN = "run pyacl_infer.py again (--resume infers only what is missing)"
@@ -95,7 +95,8 @@ def begin(
     if resume and run is not None:
         kept = _keep_whole_results(folder, run, conditions, inputs)
         _write_copies(folder, inputs, references, record)  # a run may have been killed before it had written them
-        folder.write_run(replace(conditions, transcriptions=run.transcriptions, resumed=True))
+        of_scores = {name: getattr(run, name) for name in _OF_SCORES}
+        folder.write_run(replace(conditions, **of_scores, resumed=True))
         return kept
     with folder.staging() as staged:
         _write_copies(staged, inputs, references, record)
@@ -135,7 +136,7 @@ def _keep_whole_results(folder: OutputFolder, run: Run, conditions: Run, inputs:
     journal = read_journal(source, whole=False) if (folder.path / JOURNAL_NAME).exists() else {}
     kept = {key for key in inputs if key in journal and _is_whole(source, key, journal[key])}
     folder.remove(INFER_TIME_NAME)
-    stale = () if len(kept) == len(inputs) else (run.transcriptions, WER_NAME, SCORES_NAME)
+    stale = () if len(kept) == len(inputs) else (run.transcriptions, *SCORE_NAMES)
 
     def is_kept(name: str) -> bool:
         key = result_key(name)
@@ -234,6 +235,10 @@ class Logits(ABC):
         frames: np.ndarray = logits[0]
         return frames
 
+    def pure_s(self, _key: str) -> float | None:
+        """How many seconds the execution of an utterance took; None if that is not known."""
+        return None
+
     @abstractmethod
     def _read(self, key: str) -> np.ndarray:
         """The first output of a model input, of any shape."""
@@ -268,6 +273,12 @@ class Results(Logits):
                 raise SuiteError(
                     f"{source.folder}: expected results of {len(references)} utterances, found {name}, too"
                 )
+
+    def pure_s(self, key: str) -> float | None:
+        if self._journal is None:
+            return None
+        parts = self._parts.of(self._references[key])
+        return sum(self._journal[part.key].latency.pure_ms for part in parts) / 1000
 
     def _read(self, key: str) -> np.ndarray:
         if self._journal is not None:

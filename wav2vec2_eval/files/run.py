@@ -52,6 +52,8 @@ class Run:
     warm_up: int | None = None
     data: Run | None = None
     transcriptions: str | None = None  # the file name that postprocess.py or the baseline wrote
+    normalize_text: str | None = None  # the normaliser of the scores, if one was chosen
+    scored: bool | None = None  # False: no utterance has a reference, so there is no wer.txt
     resumed: bool | None = None
 
     def __post_init__(self) -> None:

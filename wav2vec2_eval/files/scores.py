@@ -1,59 +1,64 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The transcriptions, and the two files of scores beside them: `wer.txt` and `utterance_scores.tsv`."""
+"""The transcriptions, and the files of scores beside them."""
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
 
 from ..errors import SuiteError
-from ..speech.wer import WordErrors, check_installed, total, word_errors
+from ..speech import normalization, wer
+from ..speech.ctc import Symbols
+from ..speech.explanation import Explanation
+from ..speech.latency import format_figures
+from ..speech.normalization import NONE
+from ..speech.totals import HIGH, LOW, Totals
+from ..speech.wer import WordErrors
 from .folder import OutputFolder, output_folder
-from .names import INFER_TIME_NAME, RUN_NAME, SCORES_NAME, WER_NAME, is_free, is_plain
+from .names import (
+    INFER_TIME_NAME,
+    JSON_LINES_NAME,
+    RUN_NAME,
+    SCORE_NAMES,
+    SCORES_NAME,
+    TRN_NAMES,
+    WER_NAME,
+    is_free,
+    is_plain,
+)
 from .run import Run, read_run
+from .scored import Scored, format_header, format_json, format_row, score
+from .trn import UtteranceIds, format_trn
 from .utterances import Utterance
 
-_SCORED_TOGETHER = 500  # utterances; jiwer is faster with many, and memory stays flat
-_HEADER = "key\tutterance_id\twer\tsubstitutions\tdeletions\tinsertions\twords\treference\thypothesis\n"
 
-
-class Scored(NamedTuple):
-    """An utterance, what was recognised, and the errors in it."""
-
-    utterance: Utterance
-    hypothesis: str
-    errors: WordErrors
-
-
-def score(pairs: Iterable[tuple[Utterance, str]]) -> Iterator[Scored]:
-    """Score utterances with their transcripts, in order and without holding all of them."""
-    waiting = iter(pairs)
-    while chunk := list(islice(waiting, _SCORED_TOGETHER)):
-        errors = word_errors([utterance.text or "" for utterance, _ in chunk], [text for _, text in chunk])
-        yield from (Scored(utterance, text, each) for (utterance, text), each in zip(chunk, errors))
-
-
-def format_wer(score: WordErrors) -> str:
-    """The text of `wer.txt`."""
-    return (
-        f"WER: {score.wer}\nsubstitutions: {score.substitutions}\ndeletions: {score.deletions}\n"
-        f"insertions: {score.insertions}\nerrors: {score.errors}\nwords: {score.words}\n"
-    )
+def format_wer(score: WordErrors, more: Mapping[str, float] | None = None) -> str:
+    """The text of `wer.txt`: one `label: number` per line, those in `more` at the end."""
+    first = {
+        "WER": score.wer,
+        "substitutions": score.substitutions,
+        "deletions": score.deletions,
+        "insertions": score.insertions,
+        "errors": score.errors,
+        "words": score.words,
+    }
+    return format_figures({**first, **(more or {})})
 
 
 @contextmanager
-def scores_folder(transcriptions_path: Path, script: str, scored: Path | None = None) -> Iterator[OutputFolder]:
+def scores_folder(
+    transcriptions_path: Path, script: str, scored: Path | None = None, normalize_text: str = NONE
+) -> Iterator[OutputFolder]:
     """Lock the folder of the transcriptions. Raises SuiteError unless they, and the files beside them, may be written.
 
     Allowed: a folder that is new, of the same script, or that of the `scored` results. Only files that the scripts
-    wrote are replaced. Checks that jiwer is there.
+    wrote are replaced. Checks that the packages that score are there.
     """
-    check_installed()
+    wer.check_installed()
+    normalization.check_installed(normalize_text)
     path, name = transcriptions_path.parent, transcriptions_path.name
     if transcriptions_path.is_dir() or not is_plain(name):
         raise SuiteError(f"{transcriptions_path}: expected the name of a file to write, found a folder")
@@ -65,7 +70,7 @@ def scores_folder(transcriptions_path: Path, script: str, scored: Path | None = 
         if scored is None or not path.samefile(scored):
             folder.check_owner(script)
         times = () if scored is not None else (INFER_TIME_NAME,)
-        folder.check_free(name, WER_NAME, SCORES_NAME, RUN_NAME, *times)
+        folder.check_free(name, *SCORE_NAMES, RUN_NAME, *times)
         yield folder
 
 
@@ -75,40 +80,90 @@ def write_scores(
     pairs: Iterable[tuple[Utterance, str]],
     script: str,
     inference: Run | None = None,
-) -> WordErrors:
-    """Score, write the transcriptions `name` with `wer.txt` and `utterance_scores.tsv` beside them, print the result.
+    *,
+    normalize_text: str = NONE,
+    symbols: Symbols | None = None,
+    pure_s: Callable[[str], float | None] = lambda _key: None,
+) -> WordErrors | None:
+    """Score, write the transcriptions `name` with the files of scores beside them, print the result.
 
     run.json gets the name of the transcriptions. `inference` replaces what run.json says; the caller may then write
     infer_time.txt. The files of an earlier run of `script` are removed, with its times; the results of another script,
     and their times, are kept. Nothing is replaced or removed before all utterances are scored.
+
+    `symbols` are the model's, to explain bad figures; `pure_s` gives the seconds of an utterance's inference by its
+    key. If no utterance has a reference, there is no `wer.txt`, and None is returned. Raises SuiteError if there are
+    references without a single word, or no utterances.
     """
-    count, sums, worst = 0, [0, 0, 0, 0], Worst()
-    with folder.writing(name) as transcriptions, folder.writing(SCORES_NAME) as table:
-        table.write(_HEADER.encode())
-        for item in score(pairs):
-            transcriptions.write(f"{item.hypothesis}\n".encode())
-            table.write(_format_scored(item).encode())
-            sums = [sum(each) for each in zip(sums, item.errors)]
+    totals, explanation, worst, ids = Totals(normalize_text), Explanation(symbols), Worst(), UtteranceIds()
+    with ExitStack() as files:
+        transcriptions, table, json_lines = (
+            files.enter_context(folder.writing(each)) for each in (name, SCORES_NAME, JSON_LINES_NAME)
+        )
+        trn = None  # both files, from the first utterance with a reference on
+        table.write(format_header(normalize_text).encode())
+        for item in score(pairs, normalize_text):
+            utterance, hypothesis, errors, _ = item
+            transcriptions.write(f"{hypothesis}\n".encode())
+            table.write(format_row(item, normalize_text).encode())
+            json_lines.write(format_json(item, pure_s(utterance.key), normalize_text).encode())
+            totals.add(errors, item.normalized)
+            if errors is None or utterance.text is None:
+                continue
+            trn = trn or [files.enter_context(folder.writing(each)) for each in TRN_NAMES]
+            trn_id = ids(utterance)
+            for file, text in zip(trn, (utterance.text, hypothesis)):
+                file.write(format_trn(text, trn_id).encode())
+            explanation.add(utterance.text, hypothesis, errors.words)
             worst.add(item)
-            count += 1
-        errors = total([WordErrors(*sums)])
+        is_scored = totals.scored > 0 or not totals.unscored
+        figures = totals.more() if is_scored else {}
         # wer.txt is removed first and written last: its presence means that the other files are whole.
         earlier = read_run(folder.path) or Run(script)
         gone = {earlier.transcriptions} - {None, name}
         if earlier.script == script:
             gone |= {INFER_TIME_NAME} & set(folder.files() or ())
             inference = inference or Run(script)
-        folder.remove(WER_NAME, *map(str, gone))
-        folder.write_run(replace(inference or earlier, transcriptions=name))
-    folder.write_text(WER_NAME, format_wer(errors))
+        folder.remove(WER_NAME, *(() if is_scored else TRN_NAMES), *map(str, gone))
+        run = replace(inference or earlier, transcriptions=name, scored=None if is_scored else False)
+        folder.write_run(replace(run, normalize_text=None if normalize_text == NONE else normalize_text))
+    written = [SCORES_NAME, JSON_LINES_NAME]
+    if not is_scored:
+        print(f"{totals.unscored} utterances, none with a reference: nothing is scored, and there is no {WER_NAME}")
+    else:
+        folder.write_text(WER_NAME, format_wer(totals.words, figures))
+        written = list(SCORE_NAMES)
+        _print_scores(totals, figures, worst, normalize_text)
+        for line in explanation.lines(totals.words, normalize_text != NONE):
+            print(line)
+    print(f"written: {folder.path / name}, and beside it {', '.join(written)}")
+    return totals.words if is_scored else None
 
-    print(f"{count} utterances, {errors.words} words")
-    for item in worst.items():
-        print(f"  {item.utterance.utterance_id}: {item.errors.errors} errors in {item.errors.words} words")
-        print(f"    reference:  {item.utterance.text}\n    hypothesis: {item.hypothesis}")
-    print(format_wer(errors), end="")
-    print(f"written: {folder.path / name}, {folder.path / WER_NAME}, {folder.path / SCORES_NAME}")
-    return errors
+
+def _print_scores(totals: Totals, figures: Mapping[str, float], worst: Worst, normalize_text: str) -> None:
+    errors, unscored = totals.words, totals.unscored
+    print(f"{totals.scored + unscored} utterances, {errors.words} words")
+    if unscored:
+        subject, verb = ("utterances have", "are") if unscored > 1 else ("utterance has", "is")
+        print(f"{unscored} {subject} no reference and {verb} not scored")
+    for utterance, hypothesis, raw, _ in worst.items():
+        if raw is not None:
+            print(f"  {utterance.utterance_id}: {raw.words.errors} errors in {raw.words.words} words")
+            print(f"    reference:  {utterance.text}\n    hypothesis: {hypothesis}")
+    print(format_wer(errors, figures), end="")
+    interval = f" (95 % interval {_percent(figures[LOW])} to {_percent(figures[HIGH])})" if LOW in figures else ""
+    print(f"WER {_percent(errors.wer)} %{interval}, CER {_percent(figures['CER'])} %")
+    if normalize_text == NONE:
+        return
+    if totals.normalized.words.words:
+        words, characters = totals.normalized
+        print(f"--normalize_text={normalize_text}: WER {_percent(words.wer)} %, CER {_percent(characters.cer)} %")
+    else:
+        print(f"--normalize_text={normalize_text}: no WER, because it leaves no word of the references")
+
+
+def _percent(rate: float) -> str:
+    return f"{100 * rate:.2f}"
 
 
 class Worst:
@@ -121,18 +176,10 @@ class Worst:
 
     def add(self, item: Scored) -> None:
         self._seen += 1
-        if item.errors.errors:
-            heapq.heappush(self._heap, (item.errors.wer, item.errors.errors, -self._seen, item))
+        if item.raw is not None and item.raw.words.errors:
+            heapq.heappush(self._heap, (item.raw.words.wer, item.raw.words.errors, -self._seen, item))
         if len(self._heap) > self._count:
             heapq.heappop(self._heap)
 
     def items(self) -> list[Scored]:
         return [item for *_, item in sorted(self._heap, reverse=True)]
-
-
-def _format_scored(item: Scored) -> str:
-    utterance, hypothesis, errors = item
-    return (
-        f"{utterance.key}\t{utterance.utterance_id}\t{errors.wer}\t{errors.substitutions}\t{errors.deletions}\t"
-        f"{errors.insertions}\t{errors.words}\t{utterance.text}\t{hypothesis}\n"
-    )

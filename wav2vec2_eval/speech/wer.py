@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Word error rate with its counts, by jiwer. Pure functions."""
+"""Word and character error rates with their counts, by jiwer. Pure functions.
+
+A character error rate counts the blanks between words as characters, as `jiwer.process_characters` does, and not those
+around a text.
+"""
 
 from __future__ import annotations
 
@@ -28,9 +32,35 @@ class WordErrors(NamedTuple):
     @property
     def wer(self) -> float:
         """Errors per reference word; infinite for a hypothesis with words and a reference without."""
-        if self.words:
-            return self.errors / self.words
-        return float("inf") if self.errors else 0.0
+        return _rate(self.errors, self.words)
+
+
+class CharacterErrors(NamedTuple):
+    """Character-level alignment counts of one utterance, or of many."""
+
+    substitutions: int
+    deletions: int
+    insertions: int
+    characters: int  # in the reference
+
+    @property
+    def errors(self) -> int:
+        return self.substitutions + self.deletions + self.insertions
+
+    @property
+    def cer(self) -> float:
+        """Errors per reference character; infinite for a hypothesis with characters and a reference without."""
+        return _rate(self.errors, self.characters)
+
+
+class Errors(NamedTuple):
+    """Both counts of the same texts."""
+
+    words: WordErrors
+    characters: CharacterErrors
+
+
+NO_ERRORS = Errors(WordErrors(0, 0, 0, 0), CharacterErrors(0, 0, 0, 0))  # where sums begin
 
 
 def check_installed() -> None:
@@ -42,7 +72,29 @@ def word_errors(references: Sequence[str], hypotheses: Sequence[str]) -> list[Wo
     """Align each reference with the hypothesis at its position. Raises ValueError for unequal lengths."""
     import jiwer
 
-    return [_count(chunks) for chunks in jiwer.process_words(list(references), list(hypotheses)).alignments]
+    alignments = jiwer.process_words(list(references), list(hypotheses)).alignments
+    return [WordErrors(*_count(chunks)) for chunks in alignments]
+
+
+def character_errors(references: Sequence[str], hypotheses: Sequence[str]) -> list[CharacterErrors]:
+    """The same for the characters."""
+    import jiwer
+
+    alignments = jiwer.process_characters(list(references), list(hypotheses)).alignments
+    return [CharacterErrors(*_count(chunks)) for chunks in alignments]
+
+
+def text_errors(references: Sequence[str], hypotheses: Sequence[str]) -> list[Errors]:
+    """Both counts of each reference with the hypothesis at its position. Raises ValueError for unequal lengths."""
+    return list(map(Errors, word_errors(references, hypotheses), character_errors(references, hypotheses)))
+
+
+def add(first: Errors, second: Errors) -> Errors:
+    """The counts of both."""
+    return Errors(
+        WordErrors(*map(sum, zip(first.words, second.words))),
+        CharacterErrors(*map(sum, zip(first.characters, second.characters))),
+    )
 
 
 def total(scores: Iterable[WordErrors]) -> WordErrors:
@@ -56,12 +108,19 @@ def total(scores: Iterable[WordErrors]) -> WordErrors:
     return sums
 
 
-def _count(chunks: list[jiwer.AlignmentChunk]) -> WordErrors:
+def _rate(errors: int, length: int) -> float:
+    if length:
+        return errors / length
+    return float("inf") if errors else 0.0
+
+
+def _count(chunks: list[jiwer.AlignmentChunk]) -> tuple[int, int, int, int]:
+    """Substitutions, deletions, insertions, and the length of the reference."""
     counts = {"equal": 0, "substitute": 0, "delete": 0, "insert": 0}
     for chunk in chunks:
         is_insertion = chunk.type == "insert"
         counts[chunk.type] += (
             chunk.hyp_end_idx - chunk.hyp_start_idx if is_insertion else chunk.ref_end_idx - chunk.ref_start_idx
         )
-    words = counts["equal"] + counts["substitute"] + counts["delete"]
-    return WordErrors(counts["substitute"], counts["delete"], counts["insert"], words)
+    length = counts["equal"] + counts["substitute"] + counts["delete"]
+    return counts["substitute"], counts["delete"], counts["insert"], length

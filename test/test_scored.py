@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Proves the lines of an utterance in the table and in the JSON lines, and that the counts are read back."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from wav2vec2_eval.errors import SuiteError
+from wav2vec2_eval.files import scored
+from wav2vec2_eval.files.file_list import Source
+from wav2vec2_eval.files.utterances import Utterance
+
+PAIRS = [
+    (Utterance("0", "61-1-0", 40_000, "Colour, B"), "color B"),
+    (Utterance("1", "a b", 16_000, None), "WHO KNOWS"),
+    (Utterance("2", "c", 400, ""), "X"),
+    (Utterance("3", "d", 400, ""), ""),
+]
+FIRST = ["key", "utterance_id", "wer", "substitutions", "deletions", "insertions", "words", "reference", "hypothesis"]
+
+
+def items(normalize_text="none"):
+    return list(scored.score(PAIRS, normalize_text))
+
+
+def test_the_table_names_its_columns():
+    assert scored.format_header() == "\t".join([*FIRST, "cer"]) + "\n"
+    more = ["cer", "normalized_wer_basic", "normalized_cer_basic"]
+    assert scored.format_header("basic") == "\t".join([*FIRST, *more]) + "\n"
+
+
+def test_the_table_has_a_row_for_each_utterance():
+    rows = [scored.format_row(item, "english")[:-1].split("\t") for item in items("english")]
+    assert rows[0] == ["0", "61-1-0", "0.5", "1", "0", "0", "2", "Colour, B", "color B", str(3 / 9), "0.0", "0.0"]
+    assert rows[1] == ["1", "a b", "", "", "", "", "", "", "WHO KNOWS", "", "", ""]
+    assert rows[2] == ["2", "c", "inf", "0", "0", "1", "0", "", "X", "inf", "inf", "inf"]
+    assert rows[3] == ["3", "d", "0.0", "0", "0", "0", "0", "", "", "0.0", "0.0", "0.0"]
+    assert [len(scored.format_row(item).split("\t")) for item in items()] == [10] * 4
+
+
+def test_the_json_begins_as_the_manifests_of_the_leaderboard():
+    lines = [scored.format_json(item, 0.25) for item in items()]
+    found = [json.loads(line, parse_constant=pytest.fail) for line in lines]
+    assert all(line.endswith("}\n") and line.count("\n") == 1 for line in lines)
+    assert found[0] == {
+        **{"audio_filepath": "61-1-0", "duration": 2.5, "time": 0.25, "text": "Colour, B", "pred_text": "color B"},
+        **{"key": "0", "id": "61-1-0", "wer": 0.5, "cer": 3 / 9},
+    }
+    assert list(found[0])[:5] == ["audio_filepath", "duration", "time", "text", "pred_text"]
+    assert [(each["text"], each["wer"], each["cer"]) for each in found[1:]] == [
+        (None, None, None),
+        ("", None, None),  # JSON has no infinity
+        ("", 0, 0),
+    ]
+
+
+def test_times_that_are_not_known_are_left_out():
+    assert "time" not in json.loads(scored.format_json(items()[0], None))
+
+
+def test_normalized_rates_are_named_after_their_normalizer():
+    found = json.loads(scored.format_json(items("english")[0], None, "english"))
+    assert (found["normalized_wer_english"], found["normalized_cer_english"], found["wer"]) == (0, 0, 0.5)
+    assert json.loads(scored.format_json(items("english")[1], None, "english"))["normalized_wer_english"] is None
+
+
+def read(folder, text):
+    (folder / "utterance_scores.tsv").write_text(text, encoding="utf-8")
+    return list(scored.read_counts(Source(folder)))
+
+
+@pytest.mark.parametrize("normalize_text", ["none", "basic"])
+def test_the_counts_are_read_back(tmp_path, normalize_text):
+    rows = [scored.format_row(item, normalize_text) for item in items(normalize_text)]
+    text = scored.format_header(normalize_text) + "".join(rows)
+    assert read(tmp_path, text) == [(1, 2), None, (1, 0), (0, 0)]
+
+
+def test_a_table_of_an_older_version_is_read_too(tmp_path):
+    assert read(tmp_path, "\t".join(FIRST) + "\n0\tx\t0.5\t1\t0\t0\t2\tA B\tA X\n") == [(1, 2)]
+
+
+@pytest.mark.parametrize("text", ["", "header\n0\tx\n", "a\tb\n"])
+def test_another_table_has_no_counts(tmp_path, text):
+    assert read(tmp_path, text) == []
+
+
+@pytest.mark.parametrize("row", ["0", "", "0\tx\t1\t1\t1", "0\tx\t1\t1\t\t0\t1\tA\tB", "0\tx\t1\t1\tx\t0\t1\tA\tB"])
+def test_a_damaged_row_is_refused(tmp_path, row):
+    with pytest.raises(SuiteError, match="expected four counts, found"):
+        read(tmp_path, scored.format_header() + row + "\n")

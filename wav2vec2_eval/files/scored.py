@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A scored utterance, and its lines in `utterance_scores.tsv` and `utterances.jsonl`."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import NamedTuple
+
+from ..errors import SuiteError
+from ..speech.audio import SAMPLE_RATE
+from ..speech.normalization import NONE, normalizer
+from ..speech.wer import Errors, text_errors
+from .file_list import Source
+from .names import SCORES_NAME
+from .utterances import Utterance
+
+_SCORED_TOGETHER = 500  # utterances; jiwer is faster with many, and memory stays flat
+# Other columns may follow these: the places of these are fixed.
+_COLUMNS = (
+    *("key", "utterance_id", "wer", "substitutions", "deletions", "insertions", "words", "reference", "hypothesis"),
+    "cer",
+)
+_COUNTS = slice(3, 7)  # the columns that WordErrors has
+
+
+class Scored(NamedTuple):
+    """An utterance, what was recognised, and the errors in it."""
+
+    utterance: Utterance
+    hypothesis: str
+    raw: Errors | None  # None: there is no reference
+    normalized: Errors | None = None  # if a normaliser was chosen
+
+
+def score(pairs: Iterable[tuple[Utterance, str]], normalize_text: str = NONE) -> Iterator[Scored]:
+    """Score utterances with their transcripts, in order and without holding all of them."""
+    normalize = normalizer(normalize_text)
+    waiting = iter(pairs)
+    while chunk := list(islice(waiting, _SCORED_TOGETHER)):
+        texts = [(utterance.text, text) for utterance, text in chunk if utterance.text is not None]
+        raw = _align(texts)
+        normalized = None if normalize is None else _align([_normalize(normalize, *each) for each in texts])
+        for utterance, text in chunk:
+            if utterance.text is None:
+                yield Scored(utterance, text, None)
+            else:
+                yield Scored(utterance, text, next(raw), None if normalized is None else next(normalized))
+
+
+def _align(texts: list[tuple[str, str]]) -> Iterator[Errors]:
+    return iter(text_errors([reference for reference, _ in texts], [hypothesis for _, hypothesis in texts]))
+
+
+def _normalize(normalize: Callable[[str], str], reference: str, hypothesis: str) -> tuple[str, str]:
+    first = normalize(reference)
+    return first, first if hypothesis == reference else normalize(hypothesis)
+
+
+def _names(normalize_text: str) -> tuple[str, ...]:
+    """The names of the normalised figures in both files."""
+    return () if normalize_text == NONE else tuple(f"normalized_{rate}_{normalize_text}" for rate in ("wer", "cer"))
+
+
+def _rates(errors: Errors | None) -> tuple[float | None, float | None]:
+    return (None, None) if errors is None else (errors.words.wer, errors.characters.cer)
+
+
+def format_header(normalize_text: str = NONE) -> str:
+    """The first line of `utterance_scores.tsv`, with its newline."""
+    return "\t".join((*_COLUMNS, *_names(normalize_text))) + "\n"
+
+
+def format_row(item: Scored, normalize_text: str = NONE) -> str:
+    """A line of `utterance_scores.tsv`, with its newline. An utterance without a reference has empty fields."""
+    utterance, hypothesis, raw, normalized = item
+    wer, cer = _rates(raw)
+    counts = (None,) * 4 if raw is None else raw.words[:4]
+    rates = _rates(normalized) if _names(normalize_text) else ()
+    fields = (utterance.key, utterance.utterance_id, wer, *counts, utterance.text, hypothesis, cer, *rates)
+    return "\t".join("" if field is None else str(field) for field in fields) + "\n"
+
+
+def format_json(item: Scored, pure_s: float | None, normalize_text: str = NONE) -> str:
+    """A line of `utterances.jsonl`, with its newline. `pure_s`: the seconds of the inference, if they are known.
+
+    The first names are those of the Open ASR Leaderboard's manifests. JSON has no infinity: a rate that is infinite is
+    null, as are the text and the rates of an utterance without a reference.
+    """
+    utterance, hypothesis, raw, normalized = item
+    wer, cer = _rates(raw)
+    fields: dict[str, object] = {
+        "audio_filepath": utterance.utterance_id,
+        "duration": utterance.num_samples / SAMPLE_RATE,
+        **({} if pure_s is None else {"time": pure_s}),
+        "text": utterance.text,
+        "pred_text": hypothesis,
+        "key": utterance.key,
+        "id": utterance.utterance_id,
+        "wer": _finite(wer),
+        "cer": _finite(cer),
+        **dict(zip(_names(normalize_text), map(_finite, _rates(normalized)))),
+    }
+    return json.dumps(fields, ensure_ascii=False) + "\n"
+
+
+def _finite(rate: float | None) -> float | None:
+    return rate if rate is not None and math.isfinite(rate) else None
+
+
+def read_counts(source: Source) -> Iterator[tuple[int, int] | None]:
+    """Errors and words of each utterance in `utterance_scores.tsv`, in order; None for one without a reference.
+
+    Yields nothing for a table with other columns. Raises SuiteError if the table is damaged.
+    """
+    lines = io.BytesIO(source.read(SCORES_NAME))
+    columns = [name.encode() for name in _COLUMNS[: _COUNTS.stop]]
+    if next(lines, b"").split(b"\t")[: _COUNTS.stop] != columns:
+        return
+    for line in lines:
+        counts = line.split(b"\t")[_COUNTS]
+        if counts == [b""] * 4:
+            yield None
+            continue
+        try:
+            substitutions, deletions, insertions, words = map(int, counts)
+        except ValueError:
+            raise SuiteError(
+                f"{source.folder / SCORES_NAME}: expected four counts, found {line!r:.200}; run the scoring again"
+            ) from None
+        yield substitutions + deletions + insertions, words
