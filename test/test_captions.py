@@ -17,7 +17,7 @@ _BLOCK = re.compile(r"(\d+)\n(\d{2,}):(\d\d):(\d\d),(\d{3}) --> (\d{2,}):(\d\d):
 
 def parse(text: str) -> list[Caption]:
     """Read a .srt file, all of it."""
-    found = []
+    found: list[Caption] = []
     while text:
         match = _BLOCK.match(text)
         assert match, text

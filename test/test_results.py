@@ -122,6 +122,23 @@ def test_resuming_keeps_whole_results_only(tmp_path, inputs, what):
     assert read_run(folder).resumed
 
 
+@pytest.mark.parametrize(
+    ("resume", "lost", "kept"), [(True, None, True), (True, "1.0.bin", False), (False, None, False)]
+)
+def test_scores_and_word_times_stay_while_their_results_do(tmp_path, inputs, resume, lost, kept):
+    folder = tmp_path / "res"
+    infer(folder, inputs)
+    scored = {"wer.txt", "utterance_scores.tsv", "words.ctm", "0.srt", "1.srt"}
+    with output_folder(folder) as out:
+        for name in scored:
+            out.write_text(name, "")
+    if lost is not None:
+        (folder / lost).unlink()
+    infer(folder, inputs, resume=resume)
+    assert names(folder) & scored == (scored if kept else set())
+    assert set(Source(folder).list) & scored == (scored if kept else set())
+
+
 def test_a_run_under_other_conditions_is_not_resumed(tmp_path, inputs):
     infer(tmp_path / "res", inputs)
     before = names(tmp_path / "res")

@@ -28,6 +28,8 @@ INFER_TIME_NAME = "infer_time.txt"
 # Beside the transcriptions of postprocess.py and pth_online_infer.py, whose own name the user chooses.
 WER_NAME = "wer.txt"
 SCORES_NAME = "utterance_scores.tsv"
+CTM_NAME = "words.ctm"
+_CAPTIONS_SUFFIX = ".srt"  # after the key of the utterance
 
 # The report.
 SUMMARY_NAME = "summary.md"
@@ -50,7 +52,7 @@ MODEL_RECORD_KEY = "model_record"
 
 _FIXED_NAMES = (
     *(RUN_NAME, LIST_NAME, LOCK_NAME, MANIFEST_NAME, UTTERANCES_NAME, MODEL_RECORD_NAME, GEARS_NAME, JOURNAL_NAME),
-    *(INFER_TIME_NAME, WER_NAME, SCORES_NAME, SUMMARY_NAME, SUMMARY_DATA_NAME),
+    *(INFER_TIME_NAME, WER_NAME, SCORES_NAME, CTM_NAME, SUMMARY_NAME, SUMMARY_DATA_NAME),
 )
 _RESULT = re.compile(r"(?P<key>.+)\.\d+\.(?:bin|npy)")
 
@@ -68,7 +70,7 @@ def is_recordable(name: str) -> bool:
 
 def is_free(name: str) -> bool:
     """Whether the user may give this name to the transcriptions: no other file of the suite has it."""
-    return is_plain(name) and name not in _FIXED_NAMES and result_key(name) is None
+    return is_plain(name) and name not in _FIXED_NAMES and result_key(name) is None and not is_word_times(name)
 
 
 def tensor_names(key: str, layout: str = LAYOUTS[0]) -> list[str]:
@@ -93,6 +95,16 @@ def result_key(name: str) -> str | None:
     """The utterance whose result has this file name; None for any other name."""
     match = _RESULT.fullmatch(name)
     return match["key"] if match else None
+
+
+def captions_name(key: str) -> str:
+    """The file of the captions of utterance `key`."""
+    return f"{key}{_CAPTIONS_SUFFIX}"
+
+
+def is_word_times(name: str) -> bool:
+    """Whether a file of this name, if a script wrote it, says when words were said: `words.ctm`, or captions."""
+    return name == CTM_NAME or name.endswith(_CAPTIONS_SUFFIX)
 
 
 def weights_name(model: str, digest: str) -> str:
