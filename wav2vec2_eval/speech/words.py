@@ -70,10 +70,10 @@ def _seconds(frame: int) -> float:
 def format_ctm(utterance_id: str, word: Word) -> str:
     """A word's line of a CTM file, with its newline: id, channel, start and duration in seconds, word, confidence.
 
-    The format is that of NIST's sclite, which prescribes no number of decimals. Its fields are separated by white
-    space, and lines that begin with ";;" are comments: in an id, these characters become "_".
+    The format is that of NIST's sclite (doc/infmts.htm of SCTK), which prescribes no number of decimals. White space
+    separates its fields, and a line that begins with ";" is a comment: in an id, these characters become "_".
     """
     name = "_".join(utterance_id.split()) or "_"
-    name = f"_{name[1:]}" if name.startswith(";;") else name
+    name = f"_{name[1:]}" if name.startswith(";") else name
     duration_s = word.end_s - word.start_s
     return f"{name} A {word.start_s:.3f} {duration_s:.3f} {word.text} {word.confidence:.3f}\n"
