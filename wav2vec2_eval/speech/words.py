@@ -7,9 +7,8 @@ their sounds, so a word begins and ends a little later and earlier than its soun
 
 from __future__ import annotations
 
+from statistics import fmean
 from typing import NamedTuple
-
-import numpy as np
 
 from .audio import SAMPLE_RATE, SAMPLES_PER_FRAME
 from .ctc import BestPath, Symbols, decode, pieces
@@ -52,13 +51,14 @@ def words(best: BestPath, symbols: Symbols, num_frames: int | None = None) -> li
         for _ in "".join((piece.text.lower() if symbols.lower_case else piece.text).split())
     ]
     last = len(best.ids) if num_frames is None else num_frames
+    probabilities = best.probabilities.tolist()
     found, done = [], 0
     for text in decode(best.ids, symbols).split():
         own = list(dict.fromkeys(spoken[done : done + len(text)]))
         done += len(text)
         start, end = max(min(own[0].start, last - 1), 0), max(min(own[-1].end, last), 1)
-        probability = np.concatenate([best.probabilities[piece.start : piece.end] for piece in own]).mean()
-        found.append(Word(text, _seconds(start), _seconds(end), float(probability)))
+        confidence = fmean([each for piece in own for each in probabilities[piece.start : piece.end]])
+        found.append(Word(text, _seconds(start), _seconds(end), confidence))
     return found
 
 
