@@ -158,6 +158,11 @@ def test_confidence_is_of_the_words_symbols_and_not_of_blanks():
     assert [word.confidence for word in words(path, BASE)] == pytest.approx([0.6, 0.25])
 
 
+def test_a_symbol_counts_for_confidence_by_its_frames_and_not_by_its_characters():
+    (word,) = words(BestPath(np.array([0, 1]), np.array([0.2, 0.8], np.float32)), Symbols(("<unk>", "A")))
+    assert word == ("<unk>A", 0.0, 0.04, pytest.approx(0.5))
+
+
 def test_words_are_those_of_the_pipeline_of_transformers():
     import torch
     from transformers import AutoModelForCTC, pipeline
