@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from wav2vec2_eval.files.manifest import Manifest
     from wav2vec2_eval.files.results import Logits
     from wav2vec2_eval.files.run import Run
-    from wav2vec2_eval.files.utterances import References, Utterance
+    from wav2vec2_eval.files.scored import Transcript
+    from wav2vec2_eval.files.utterances import References
     from wav2vec2_eval.speech.ctc import Symbols
     from wav2vec2_eval.speech.latency import Latency
 
@@ -57,7 +58,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     cli.add_dataset_options(parser, required=False)
     cli.add_model_option(parser, default=None)
-    cli.add_normalization_option(parser)
+    cli.add_scoring_options(parser)
     return parser.parse_args(argv)
 
 
@@ -141,14 +142,16 @@ def read_references(args: argparse.Namespace, source: Source | None, inputs: Man
     }
 
 
-def transcripts(results: Logits, symbols: Symbols) -> Iterator[tuple[Utterance, str]]:
+def transcripts(results: Logits, symbols: Symbols, word_times: bool) -> Iterator[Transcript]:
     """Each utterance with its transcript, with a progress bar if there is a terminal."""
     from tqdm import tqdm
 
-    from wav2vec2_eval.speech.ctc import greedy_decode
+    from wav2vec2_eval.files.scored import transcribe
 
     for utterance, logits in tqdm(results, total=len(results), unit="utterance", disable=None):
-        yield utterance, greedy_decode(logits, symbols, f"{results.folder}: utterance {utterance.key}")
+        name = f"{results.folder}: utterance {utterance.key}"
+        found = transcribe(utterance, logits, symbols, name, word_times)
+        yield found._replace(pure_s=results.pure_s(utterance.key))
 
 
 class Measured(NamedTuple):
@@ -221,12 +224,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         write_scores(
             folder,
             args.res_save_path.name,
-            transcripts(results, symbols),
+            transcripts(results, symbols, args.word_times),
             SCRIPT,
             inference=measured and measured.run,
             normalize_text=normalize_text,
             symbols=symbols,
-            pure_s=results.pure_s,
+            word_times=args.word_times,
         )
         if measured is not None:
             write_times(folder, measured, references)

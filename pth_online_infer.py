@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from wav2vec2_eval.engines.base import Engine
     from wav2vec2_eval.files.data_folder import Skipped
-    from wav2vec2_eval.files.utterances import Utterance
+    from wav2vec2_eval.files.scored import Transcript
     from wav2vec2_eval.sources.base import Dataset
     from wav2vec2_eval.sources.model_input import Preparation
     from wav2vec2_eval.speech.ctc import Symbols
@@ -58,38 +58,46 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     option("--gears", type=cli.checked(cli.parse_gears), default="none", help="lengths to pad to, as in preprocess.py")
     cli.add_workspace_option(parser, None, " (default: 1, or 0 of a single utterance)")
     cli.add_threads_option(parser)
-    cli.add_normalization_option(parser)
+    cli.add_scoring_options(parser)
     return parser.parse_args(argv)
+
+
+class Job(NamedTuple):
+    """What to infer, and how."""
+
+    dataset: Dataset
+    how: Preparation
+    symbols: Symbols
+    skip_unusable: bool
+    word_times: bool
+    reads_ahead: bool
 
 
 class Inferred(NamedTuple):
     """All utterances through the model, in data set order."""
 
-    references: list[Utterance]
-    transcripts: list[str]
+    transcripts: list[Transcript]
     latencies: list[Latency]  # of each model input: a long recording has several
     lengths_s: list[float]  # seconds of audio that each of them adds
-    pure_s: dict[str, float]  # of each utterance, by its key
     skipped: dict[str, Skipped]  # by their keys
 
 
-def infer_all(
-    engine: Engine, dataset: Dataset, how: Preparation, symbols: Symbols, skip_unusable: bool, reads_ahead: bool
-) -> Inferred:
+def infer_all(engine: Engine, job: Job) -> Inferred:
     """Infer and decode the utterances, with a progress bar if there is a terminal."""
     from tqdm import tqdm
 
     from wav2vec2_eval.engines.clock import timed
     from wav2vec2_eval.errors import SuiteError, Unusable
     from wav2vec2_eval.files.data_folder import Skipped
+    from wav2vec2_eval.files.scored import transcribe
     from wav2vec2_eval.files.utterances import new_utterance
     from wav2vec2_eval.machine.overlap import read_ahead
     from wav2vec2_eval.sources.model_input import model_inputs
     from wav2vec2_eval.speech.audio import SAMPLE_RATE
     from wav2vec2_eval.speech.chunks import join, plan
-    from wav2vec2_eval.speech.ctc import greedy_decode
 
-    found = Inferred([], [], [], [], {}, {})
+    dataset, how = job.dataset, job.how
+    found = Inferred([], [], [], {})
     ends: list[tuple[int, int]] = []  # of the model inputs that were read so far: utterance, and sample in it
 
     def inputs() -> Generator[list[np.ndarray], None, None]:
@@ -99,11 +107,11 @@ def infer_all(
                     ends.append((index, item.start + item.num_samples))
                     yield [item.samples]
             except Unusable as error:
-                if not skip_unusable:
+                if not job.skip_unusable:
                     raise error.with_remedy() from None
                 found.skipped[str(index)] = Skipped(str(index), dataset.ids[index], str(error))
 
-    with closing(read_ahead(inputs()) if reads_ahead else inputs()) as ready:
+    with closing(read_ahead(inputs()) if job.reads_ahead else inputs()) as ready:
         numbered = enumerate(timed(engine.stream(ready)))
         utterances = groupby(numbered, lambda item: ends[item[0]][0])
         for index, group in tqdm(utterances, total=len(dataset), unit="utterance", disable=None):
@@ -114,12 +122,13 @@ def infer_all(
             num_samples = ends[positions[-1]][1]
             chunks = plan(num_samples, how.chunking)
             logits = join(chunks, [result.outputs[0][0] for result, _ in results])
-            found.references.append(new_utterance(key, utterance_id, num_samples, dataset.texts[index]))
-            found.transcripts.append(greedy_decode(logits, symbols, utterance_id))
-            found.latencies.extend(latency for _, latency in results)
-            found.pure_s[key] = sum(latency.pure_ms for _, latency in results) / 1000
+            utterance = new_utterance(key, utterance_id, num_samples, dataset.texts[index])
+            transcript = transcribe(utterance, logits, job.symbols, utterance_id, job.word_times)
+            latencies = [latency for _, latency in results]
+            found.transcripts.append(transcript._replace(pure_s=sum(each.pure_ms for each in latencies) / 1000))
+            found.latencies.extend(latencies)
             found.lengths_s.extend(chunk.new_samples / SAMPLE_RATE for chunk in chunks)
-    if not found.references:
+    if not found.transcripts:
         first = next(iter(found.skipped.values()))
         raise SuiteError(f"none of the {len(dataset)} utterances can be used; first: {first.reason}")
     return found
@@ -156,7 +165,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         with PytorchEngine(model, device, args.dtype, args.num_threads) as engine:
             # On a CPU, reading ahead would take a core from the model.
-            found = infer_all(engine, dataset, how, symbols, args.skip_unusable, device.synchronize is not None)
+            reads_ahead = device.synchronize is not None
+            found = infer_all(engine, Job(dataset, how, symbols, args.skip_unusable, args.word_times, reads_ahead))
 
         data = Run(
             which_dataset=args.which_dataset,
@@ -164,19 +174,19 @@ def main(argv: Sequence[str] | None = None) -> int:
             padded=args.gears is not None,
             chunk_samples=chunking and chunking.chunk,
             stride_samples=chunking and chunking.stride,
-            chunked=sum(len(plan(each.num_samples, chunking)) > 1 for each in found.references) or None,
+            chunked=sum(len(plan(each.utterance.num_samples, chunking)) > 1 for each in found.transcripts) or None,
             skipped=len(found.skipped) or None,
         )
         run = Run(SCRIPT, model=args.model_name_or_path, **engine.conditions._asdict(), warm_up=warm_up, data=data)
         write_scores(
             folder,
             path.name,
-            zip(found.references, found.transcripts),
+            found.transcripts,
             SCRIPT,
             inference=run,
             normalize_text=args.normalize_text,
             symbols=symbols,
-            pure_s=found.pure_s.get,
+            word_times=args.word_times,
         )
         write_skipped(folder, list(found.skipped.values()))
         text = format_figures(summarise(found.latencies, warm_up, found.lengths_s))

@@ -50,6 +50,31 @@ def test_logits_that_are_not_finite_are_refused(value):
         ctc.greedy_decode(frames, BASE, "here")
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_the_best_path_has_the_ids_and_the_softmax_of_the_logits(dtype):
+    from torch import from_numpy
+
+    frames = (np.random.default_rng(0).standard_normal((50, 32)) * 5).astype(dtype)
+    path = ctc.best_path(frames)
+    expected = from_numpy(frames.astype(np.float64)).softmax(-1).max(-1)
+    assert np.array_equal(path.ids, expected.indices) and path.ids.dtype == np.int64
+    assert path.probabilities == pytest.approx(expected.values.numpy(), rel=1e-6)
+    assert path.probabilities.dtype == np.float32
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_logits_as_large_as_their_type_have_probabilities(dtype):
+    largest = np.finfo(dtype).max
+    path = ctc.best_path(np.array([[largest, -largest], [-largest, -largest], [0, largest]], dtype))
+    assert (path.ids.tolist(), path.probabilities.tolist()) == ([0, 0, 1], [1, 0.5, 1])
+
+
+def test_the_best_path_of_broken_logits_is_refused_and_that_of_none_is_empty():
+    with pytest.raises(SuiteError, match="here: expected finite logits"):
+        ctc.best_path(np.full((1, 32), np.nan, np.float32), "here")
+    assert [len(each) for each in ctc.best_path(np.zeros((0, 32), np.float32))] == [0, 0]
+
+
 def test_lower_case_and_word_delimiter_follow_the_symbols():
     symbols = BASE._replace(lower_case=True, replace_word_delimiter="_")
     assert ctc.greedy_decode(logits("A", "|", "B"), symbols) == "a_b"
@@ -85,3 +110,6 @@ def test_decoding_equals_the_tokenizer_of_transformers(settings, model_folder, t
             ids = generator.choice(choice, frames).repeat(generator.integers(1, 4, frames)).astype(int)
             expected = tokenizer.decode(ids, skip_special_tokens=False)
             assert ctc.greedy_decode(np.eye(32)[ids], symbols) == expected
+            output = tokenizer.decode(ids, skip_special_tokens=False, output_char_offsets=True)
+            offsets = [tuple(each.values()) for each in output["char_offsets"] or ()]
+            assert ctc.pieces(ids, symbols) == offsets

@@ -50,6 +50,23 @@ def test_publishing_replaces_what_was_published(folder):
     assert set(read_list(folder)) == {"2", "3", "m", RUN_NAME}
 
 
+@pytest.mark.parametrize("is_ours", [True, False])
+def test_staged_files_join_those_of_the_folder_and_replace_no_file_of_the_user(folder, is_ours):
+    with output_folder(folder) as out, out.staging() as staged:
+        staged.write_text("2", "new")
+        staged.write_text("3", "new")
+        if is_ours:
+            out.adopt(staged)
+        else:
+            (folder / "3").write_text("mine")
+            with pytest.raises(SuiteError, match="no script wrote this file"):
+                out.adopt(staged)
+    assert names(folder) == OURS | {"1", "2", "3", "m"}
+    assert [(folder / name).read_text() for name in "123"] == (["1", "new", "new"] if is_ours else ["1", "2", "mine"])
+    assert {name for name in "123" if Source(folder).has(name)} == set("123" if is_ours else "12")
+    Source(folder).read("2")
+
+
 FOREIGN = {
     "a file in the sub-folder": lambda folder: (folder / "input/mine.npy").write_text("mine"),
     "a folder in the sub-folder": lambda folder: (folder / "input/mine").mkdir(),

@@ -62,6 +62,17 @@ def test_other_names_are_no_results(name):
     assert names.result_key(name) is None
 
 
+@pytest.mark.parametrize("key", ["0", "61-1-0", "a.0.bin", "words.ctm"])
+def test_captions_and_the_words_file_are_word_times(key):
+    assert names.captions_name(key) == f"{key}.srt"
+    assert names.is_word_times(f"{key}.srt") and names.is_word_times("words.ctm")
+
+
+@pytest.mark.parametrize("name", ["0.bin", "wer.txt", "transcriptions.txt", "0.SRT", "my.words.ctm", "srt"])
+def test_other_names_are_no_word_times(name):
+    assert not names.is_word_times(name)
+
+
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
@@ -90,5 +101,5 @@ def test_other_names_are_not_those_of_weights(name):
 def test_transcriptions_have_no_name_of_another_file():
     fixed = [value for name, value in vars(names).items() if name.endswith("_NAME")]
     assert len(fixed) > 10
-    assert not any(map(names.is_free, (*fixed, "0.0.bin", "a.1.npy", "", "a/b", "..")))
-    assert all(map(names.is_free, ("transcriptions.txt", "0.bin", "ä b.txt")))
+    assert not any(map(names.is_free, (*fixed, "0.0.bin", "a.1.npy", "0.srt", ".srt", "", "a/b", "..")))
+    assert all(map(names.is_free, ("transcriptions.txt", "0.bin", "ä b.txt", "srt", "0.srt.txt", "0.ctm")))

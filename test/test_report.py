@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import starmap
 
 import pytest
 
@@ -13,6 +14,7 @@ from wav2vec2_eval.errors import SuiteError
 from wav2vec2_eval.files.file_list import Source
 from wav2vec2_eval.files.folder import output_folder
 from wav2vec2_eval.files.run import Run, format_run
+from wav2vec2_eval.files.scored import Transcript
 from wav2vec2_eval.files.scores import format_wer, scores_folder, write_scores
 from wav2vec2_eval.files.utterances import Utterance
 from wav2vec2_eval.speech.latency import Latency, format_figures, summarise
@@ -120,7 +122,7 @@ def scores_of(folder, hypotheses, normalize_text="none"):
     """Scores of utterances with the reference `A B`, in a folder that has times already."""
     pairs = [(Utterance(str(key), f"x-{key}", 400, "A B"), text) for key, text in enumerate(hypotheses)]
     with scores_folder(folder / "t.txt", "x.py", folder, normalize_text) as out:
-        write_scores(out, "t.txt", pairs, "y.py", normalize_text=normalize_text)
+        write_scores(out, "t.txt", starmap(Transcript, pairs), "y.py", normalize_text=normalize_text)
 
 
 @pytest.mark.parametrize(

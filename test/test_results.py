@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from itertools import starmap
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from wav2vec2_eval.files.journal import HEADER, Finished, Output, read_journal
 from wav2vec2_eval.files.manifest import Manifest
 from wav2vec2_eval.files.names import SCORE_NAMES
 from wav2vec2_eval.files.run import Run, read_run
+from wav2vec2_eval.files.scored import Transcript
 from wav2vec2_eval.files.scores import scores_folder, write_scores
 from wav2vec2_eval.files.utterances import Utterance, format_utterance
 from wav2vec2_eval.speech.latency import Latency
@@ -164,7 +166,7 @@ def test_resuming_keeps_the_scores_of_whole_results_only(tmp_path, inputs, is_wh
     infer(folder, inputs)
     with scores_folder(folder / "t.txt", "postprocess.py", folder, "basic") as out:
         pairs = [(utterance, "A") for utterance in utterances().values()]
-        write_scores(out, "t.txt", pairs, "postprocess.py", normalize_text="basic")
+        write_scores(out, "t.txt", starmap(Transcript, pairs), "postprocess.py", normalize_text="basic")
     assert names(folder) >= {"t.txt", *SCORE_NAMES}
     if not is_whole:
         (folder / "0.0.bin").unlink()
@@ -179,6 +181,23 @@ def test_the_seconds_of_an_inference_are_those_of_the_journal(tmp_path, inputs):
     for name in ("results.tsv", "files.tsv", "run.json"):  # as another tool leaves its results
         (tmp_path / "res" / name).unlink()
     assert results.Results(Source(tmp_path / "res"), utterances(), 32).pure_s("1") is None
+
+
+@pytest.mark.parametrize(
+    ("resume", "lost", "kept"), [(True, None, True), (True, "1.0.bin", False), (False, None, False)]
+)
+def test_scores_and_word_times_stay_while_their_results_do(tmp_path, inputs, resume, lost, kept):
+    folder = tmp_path / "res"
+    infer(folder, inputs)
+    scored = {"wer.txt", "utterance_scores.tsv", "words.ctm", "0.srt", "1.srt"}
+    with output_folder(folder) as out:
+        for name in scored:
+            out.write_text(name, "")
+    if lost is not None:
+        (folder / lost).unlink()
+    infer(folder, inputs, resume=resume)
+    assert names(folder) & scored == (scored if kept else set())
+    assert set(Source(folder).list) & scored == (scored if kept else set())
 
 
 def test_a_run_under_other_conditions_is_not_resumed(tmp_path, inputs):

@@ -5,12 +5,16 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from wav2vec2_eval.errors import SuiteError
 from wav2vec2_eval.files import scored
 from wav2vec2_eval.files.file_list import Source
+from wav2vec2_eval.files.scored import Transcript
 from wav2vec2_eval.files.utterances import Utterance
+from wav2vec2_eval.speech.ctc import Symbols
+from wav2vec2_eval.speech.words import Word
 
 PAIRS = [
     (Utterance("0", "61-1-0", 40_000, "Colour, B"), "color B"),
@@ -22,7 +26,7 @@ FIRST = ["key", "utterance_id", "wer", "substitutions", "deletions", "insertions
 
 
 def items(normalize_text="none"):
-    return list(scored.score(PAIRS, normalize_text))
+    return list(scored.score([Transcript(*pair, pure_s=0.25) for pair in PAIRS], normalize_text))
 
 
 def test_the_table_names_its_columns():
@@ -41,7 +45,7 @@ def test_the_table_has_a_row_for_each_utterance():
 
 
 def test_the_json_begins_as_the_manifests_of_the_leaderboard():
-    lines = [scored.format_json(item, 0.25) for item in items()]
+    lines = [scored.format_json(item) for item in items()]
     found = [json.loads(line, parse_constant=pytest.fail) for line in lines]
     assert all(line.endswith("}\n") and line.count("\n") == 1 for line in lines)
     assert found[0] == {
@@ -57,7 +61,27 @@ def test_the_json_begins_as_the_manifests_of_the_leaderboard():
 
 
 def test_times_that_are_not_known_are_left_out():
-    assert "time" not in json.loads(scored.format_json(items()[0], None))
+    (item,) = scored.score([Transcript(*PAIRS[0])])
+    assert not {"time", "words"} & json.loads(scored.format_json(item)).keys()
+
+
+def test_words_have_their_times():
+    word = Word("COLOR", 0.1, 0.42, 0.9)
+    (item,) = scored.score([Transcript(*PAIRS[1], words=[word])])
+    assert json.loads(scored.format_json(item))["words"] == [
+        {"text": "COLOR", "start_s": 0.1, "end_s": 0.42, "confidence": 0.9}
+    ]
+
+
+@pytest.mark.parametrize("word_times", [False, True])
+def test_logits_become_a_transcript(word_times):
+    symbols, ids = Symbols(("<pad>", "|", "A", "B")), [2, 2, 0, 1, 3]
+    found = scored.transcribe(Utterance("0", "x", 2_000, "A"), np.eye(4)[ids] * 9, symbols, "here", word_times)
+    assert found.text == "A B"
+    times = [("A", 0.0, 0.04), ("B", 0.08, 0.1)] if word_times else None
+    assert (None if found.words is None else [word[:3] for word in found.words]) == times
+    with pytest.raises(SuiteError, match="here: expected finite logits"):
+        scored.transcribe(found.utterance, np.full((5, 4), np.nan), symbols, "here", word_times)
 
 
 def test_normalized_rates_are_named_after_their_normalizer():

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import sys
+from itertools import starmap
 
 import pytest
 
@@ -13,10 +14,12 @@ from wav2vec2_eval.files import scored, scores
 from wav2vec2_eval.files.file_list import Source
 from wav2vec2_eval.files.folder import output_folder
 from wav2vec2_eval.files.run import FORMAT, Run, read_run
+from wav2vec2_eval.files.scored import Transcript
 from wav2vec2_eval.files.utterances import Utterance
 from wav2vec2_eval.speech.ctc import Symbols
 from wav2vec2_eval.speech.latency import parse_figures
 from wav2vec2_eval.speech.wer import CharacterErrors, Errors, WordErrors
+from wav2vec2_eval.speech.words import Word
 
 UTTERANCES = [Utterance("0", "61-1-0", 400, "A B"), Utterance("1", "61-1-1", 400, "C")]
 PAIRS = list(zip(UTTERANCES, ["A X", ""]))
@@ -27,7 +30,7 @@ SCORES = {"wer.txt", "utterance_scores.tsv", "utterances.jsonl", "ref.trn", "hyp
 def write(path, script="a.py", scored=None, pairs=PAIRS, inference=None, normalize_text="none", **options):
     with scores.scores_folder(path, script, scored, normalize_text) as folder:
         return scores.write_scores(
-            folder, path.name, pairs, script, inference, normalize_text=normalize_text, **options
+            folder, path.name, starmap(Transcript, pairs), script, inference, normalize_text=normalize_text, **options
         )
 
 
@@ -38,7 +41,7 @@ def names(folder):
 @pytest.mark.parametrize("count", [1, 2, 499, 500, 501, 1_200])
 def test_each_utterance_gets_its_own_counts(count):
     pairs = [(Utterance(str(key), "x", 400, f"A {key}"), f"{key} A" if key % 3 else "") for key in range(count)]
-    found = list(scored.score(iter(pairs)))
+    found = list(scored.score(starmap(Transcript, pairs)))
     assert [(item.utterance, item.hypothesis) for item in found] == pairs
     assert {item.raw.words for item in found[0::3]} == {WordErrors(0, 2, 0, 2)}
     assert {item.raw.words for item in (*found[1::3], *found[2::3])} <= {WordErrors(0, 1, 1, 2)}
@@ -64,7 +67,7 @@ def test_the_worst_have_the_highest_wer_and_then_the_most_errors():
         worst = scores.Worst(count)
         for key, each in errors.items():
             both = Errors(each, CharacterErrors(0, 0, 0, 9))
-            worst.add(scored.Scored(Utterance(key, key, 400, "A"), "B", both))
+            worst.add(scored.Scored(Transcript(Utterance(key, key, 400, "A"), "B"), both))
         assert [item.utterance.key for item in worst.items()] == expected
 
 
@@ -251,7 +254,7 @@ def test_the_summary_has_the_interval_and_explains_the_figure(tmp_path, capsys):
 
 
 def test_times_are_those_of_the_inference(tmp_path):
-    write(tmp_path / "t.txt", pure_s={"0": 0.25, "1": None}.get)
+    write(tmp_path / "t.txt", pairs=[(*PAIRS[0], 0.25), PAIRS[1]])
     first, second = map(json.loads, (tmp_path / "utterances.jsonl").read_text().splitlines())
     assert first["time"] == 0.25 and "time" not in second
 
@@ -267,3 +270,40 @@ def test_a_missing_normalizer_is_reported_before_the_inference(tmp_path, monkeyp
     write(tmp_path / "t.txt")
     with pytest.raises(ModuleNotFoundError), scores.scores_folder(tmp_path / "t.txt", "a.py", None, "basic"):
         pytest.fail("the folder was opened")
+
+
+def test_word_times_are_published_with_the_scores_and_removed_by_scores_without_them(tmp_path):
+    said = [(*pair, None, [Word("X", 0.0, 0.02, 1.0)]) for pair in PAIRS]
+
+    def failing():
+        yield from said
+        raise RuntimeError
+
+    for _ in range(2):
+        write(tmp_path / "t.txt", pairs=said, word_times=True)
+        assert {"words.ctm", "0.srt", "1.srt", "wer.txt"} < names(tmp_path)
+        before = names(tmp_path)
+        for word_times in (True, False):
+            with pytest.raises(RuntimeError):
+                write(tmp_path / "t.txt", pairs=failing(), word_times=word_times)
+            assert names(tmp_path) == before
+        write(tmp_path / "t.txt")
+        assert before - names(tmp_path) == {"words.ctm", "0.srt", "1.srt"}
+
+
+def test_the_ids_of_words_are_those_of_trn_files(tmp_path):
+    """Without blanks, and different."""
+    pairs = [
+        (Utterance(key, utterance_id, 400, "A"), "A", None, [Word("A", 0.0, 0.02, 1.0)])
+        for key, utterance_id in (("0", "a b"), ("1", "a_b"), ("2", "c"))
+    ]
+    write(tmp_path / "t.txt", pairs=pairs, word_times=True)
+    of_words = [line.split()[0] for line in (tmp_path / "words.ctm").read_text().splitlines()]
+    assert of_words == [line.split("(")[1][:-1] for line in (tmp_path / "hyp.trn").read_text().splitlines()]
+    assert len(set(of_words)) == 3
+
+
+def test_long_texts_are_cut_where_they_are_printed(tmp_path, capsys):
+    write(tmp_path / "t.txt", pairs=[(Utterance("0", "x", 400, "A " * 5_000), "B " * 5_000)])
+    assert len(capsys.readouterr().out) < 3_000
+    assert len((tmp_path / "t.txt").read_text()) == 10_001

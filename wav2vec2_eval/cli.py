@@ -253,13 +253,18 @@ def add_model_option(parser: argparse.ArgumentParser, default: str | None = MODE
     )
 
 
-def add_normalization_option(parser: argparse.ArgumentParser) -> None:
-    """`--normalize_text`."""
+def add_scoring_options(parser: argparse.ArgumentParser) -> None:
+    """`--normalize_text` and `--word_times`."""
     parser.add_argument(
         "--normalize_text",
         choices=normalization.CHOICES,
         default=normalization.NONE,
         help="also score without what this normalizer of Whisper ignores, such as case and punctuation",
+    )
+    parser.add_argument(
+        "--word_times",
+        action="store_true",
+        help="also write when each word was said: words.ctm, <key>.srt, and words in utterances.jsonl",
     )
 
 

@@ -166,7 +166,8 @@ class OutputFolder(Writer):
         if files is not None and any(name in files for name in names):
             for name in names:
                 _remove(self.path / name)
-            self._replace_list(format_line(name, files[name]) for name in files if name not in names)
+            gone = set(names)  # they may be as many as the files
+            self._replace_list(format_line(name, files[name]) for name in files if name not in gone)
 
     def keep(self, is_kept: Callable[[str], bool]) -> None:
         """Remove all files that the scripts wrote, except these; the list names no others from then on."""
@@ -209,9 +210,7 @@ class OutputFolder(Writer):
         with signals_deferred():
             self.check_free(marker)
             _remove(self.path / marker)
-            with (staged.path / LIST_NAME).open("rb") as lines:
-                lines.seek(len(HEADER))
-                self._note(lines.read())
+            self._note_staged(staged)
             files = self.files() or ()
             for name in files:
                 if not os.path.lexists(staged.path / name):
@@ -227,6 +226,21 @@ class OutputFolder(Writer):
                     _remove_if_empty(self.path / name)
             move(name for name in files if name not in (*first, *last))
             move(last)
+
+    def adopt(self, staged: Staging) -> None:
+        """Move the staged files here. They replace earlier files of their names, and no others."""
+        staged.close()
+        names = read_list(staged.path) or ()
+        self.check_free(*names)
+        with signals_deferred():
+            self._note_staged(staged)
+            for name in names:
+                (staged.path / name).replace(self.path / name)
+
+    def _note_staged(self, staged: Staging) -> None:
+        with (staged.path / LIST_NAME).open("rb") as lines:
+            lines.seek(len(HEADER))
+            self._note(lines.read())
 
     def mend(self) -> None:
         """Make the list ready to be appended to. Raises SuiteError if it is a file of the user.

@@ -34,6 +34,8 @@ REFERENCE_TRN_NAME = "ref.trn"
 HYPOTHESIS_TRN_NAME = "hyp.trn"
 TRN_NAMES = (REFERENCE_TRN_NAME, HYPOTHESIS_TRN_NAME)
 SCORE_NAMES = (WER_NAME, SCORES_NAME, JSON_LINES_NAME, *TRN_NAMES)
+CTM_NAME = "words.ctm"
+_CAPTIONS_SUFFIX = ".srt"  # after the key of the utterance
 
 # The report.
 SUMMARY_NAME = "summary.md"
@@ -57,7 +59,7 @@ MODEL_RECORD_KEY = "model_record"
 _FIXED_NAMES = (
     *(RUN_NAME, LIST_NAME, LOCK_NAME, MANIFEST_NAME, UTTERANCES_NAME, MODEL_RECORD_NAME, GEARS_NAME, JOURNAL_NAME),
     SKIPPED_NAME,
-    *(INFER_TIME_NAME, *SCORE_NAMES, SUMMARY_NAME, SUMMARY_DATA_NAME),
+    *(INFER_TIME_NAME, *SCORE_NAMES, CTM_NAME, SUMMARY_NAME, SUMMARY_DATA_NAME),
 )
 _RESULT = re.compile(r"(?P<key>.+)\.\d+\.(?:bin|npy)")
 
@@ -75,7 +77,7 @@ def is_recordable(name: str) -> bool:
 
 def is_free(name: str) -> bool:
     """Whether the user may give this name to the transcriptions: no other file of the suite has it."""
-    return is_plain(name) and name not in _FIXED_NAMES and result_key(name) is None
+    return is_plain(name) and name not in _FIXED_NAMES and result_key(name) is None and not is_word_times(name)
 
 
 def chunk_key(key: str, number: int | None) -> str:
@@ -105,6 +107,16 @@ def result_key(name: str) -> str | None:
     """The utterance whose result has this file name; None for any other name."""
     match = _RESULT.fullmatch(name)
     return match["key"] if match else None
+
+
+def captions_name(key: str) -> str:
+    """The file of the captions of utterance `key`."""
+    return f"{key}{_CAPTIONS_SUFFIX}"
+
+
+def is_word_times(name: str) -> bool:
+    """Whether a file of this name, if a script wrote it, says when words were said: `words.ctm`, or captions."""
+    return name == CTM_NAME or name.endswith(_CAPTIONS_SUFFIX)
 
 
 def weights_name(model: str, digest: str) -> str:

@@ -33,6 +33,7 @@ from .names import (
     SCORE_NAMES,
     SKIPPED_NAME,
     UTTERANCES_NAME,
+    is_word_times,
     result_key,
     result_name,
 )
@@ -136,11 +137,12 @@ def _keep_whole_results(folder: OutputFolder, run: Run, conditions: Run, inputs:
     journal = read_journal(source, whole=False) if (folder.path / JOURNAL_NAME).exists() else {}
     kept = {key for key in inputs if key in journal and _is_whole(source, key, journal[key])}
     folder.remove(INFER_TIME_NAME)
-    stale = () if len(kept) == len(inputs) else (run.transcriptions, *SCORE_NAMES)
+    whole = len(kept) == len(inputs)
+    scores = (run.transcriptions, *SCORE_NAMES)
 
     def is_kept(name: str) -> bool:
         key = result_key(name)
-        return name not in stale if key is None else key in kept
+        return key in kept if key is not None else whole or not (name in scores or is_word_times(name))
 
     folder.keep(is_kept)
     with folder.writing(JOURNAL_NAME) as file:

@@ -6,14 +6,18 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
+import numpy as np
+
 from ..errors import SuiteError
-from ..speech.audio import SAMPLE_RATE
+from ..speech.audio import SAMPLE_RATE, frame_count
+from ..speech.ctc import Symbols, best_path, decode, greedy_decode
 from ..speech.normalization import NONE, normalizer
 from ..speech.wer import Errors, text_errors
+from ..speech.words import Word, words
 from .file_list import Source
 from .names import SCORES_NAME
 from .utterances import Utterance
@@ -27,28 +31,53 @@ _COLUMNS = (
 _COUNTS = slice(3, 7)  # the columns that WordErrors has
 
 
+class Transcript(NamedTuple):
+    """An utterance, and what was recognised."""
+
+    utterance: Utterance
+    text: str
+    pure_s: float | None = None  # the seconds of the inference, if they are known
+    words: Sequence[Word] | None = None  # with their times, if they are wanted
+
+
+def transcribe(utterance: Utterance, logits: np.ndarray, symbols: Symbols, name: str, word_times: bool) -> Transcript:
+    """Decode the (F, V) logits of an utterance. Raises SuiteError, with `name`, if they are not finite."""
+    if not word_times:
+        return Transcript(utterance, greedy_decode(logits, symbols, name))
+    best = best_path(logits, name)
+    said = words(best, symbols, frame_count(utterance.num_samples))
+    return Transcript(utterance, decode(best.ids, symbols), words=said)
+
+
 class Scored(NamedTuple):
     """An utterance, what was recognised, and the errors in it."""
 
-    utterance: Utterance
-    hypothesis: str
+    transcript: Transcript
     raw: Errors | None  # None: there is no reference
     normalized: Errors | None = None  # if a normaliser was chosen
 
+    @property
+    def utterance(self) -> Utterance:
+        return self.transcript.utterance
 
-def score(pairs: Iterable[tuple[Utterance, str]], normalize_text: str = NONE) -> Iterator[Scored]:
+    @property
+    def hypothesis(self) -> str:
+        return self.transcript.text
+
+
+def score(transcripts: Iterable[Transcript], normalize_text: str = NONE) -> Iterator[Scored]:
     """Score utterances with their transcripts, in order and without holding all of them."""
     normalize = normalizer(normalize_text)
-    waiting = iter(pairs)
+    waiting = iter(transcripts)
     while chunk := list(islice(waiting, _SCORED_TOGETHER)):
-        texts = [(utterance.text, text) for utterance, text in chunk if utterance.text is not None]
+        texts = [(each.utterance.text, each.text) for each in chunk if each.utterance.text is not None]
         raw = _align(texts)
         normalized = None if normalize is None else _align([_normalize(normalize, *each) for each in texts])
-        for utterance, text in chunk:
-            if utterance.text is None:
-                yield Scored(utterance, text, None)
+        for each in chunk:
+            if each.utterance.text is None:
+                yield Scored(each, None)
             else:
-                yield Scored(utterance, text, next(raw), None if normalized is None else next(normalized))
+                yield Scored(each, next(raw), None if normalized is None else next(normalized))
 
 
 def _align(texts: list[tuple[str, str]]) -> Iterator[Errors]:
@@ -76,33 +105,36 @@ def format_header(normalize_text: str = NONE) -> str:
 
 def format_row(item: Scored, normalize_text: str = NONE) -> str:
     """A line of `utterance_scores.tsv`, with its newline. An utterance without a reference has empty fields."""
-    utterance, hypothesis, raw, normalized = item
+    transcript, raw, normalized = item
+    utterance = transcript.utterance
     wer, cer = _rates(raw)
     counts = (None,) * 4 if raw is None else raw.words[:4]
     rates = _rates(normalized) if _names(normalize_text) else ()
-    fields = (utterance.key, utterance.utterance_id, wer, *counts, utterance.text, hypothesis, cer, *rates)
+    fields = (utterance.key, utterance.utterance_id, wer, *counts, utterance.text, transcript.text, cer, *rates)
     return "\t".join("" if field is None else str(field) for field in fields) + "\n"
 
 
-def format_json(item: Scored, pure_s: float | None, normalize_text: str = NONE) -> str:
-    """A line of `utterances.jsonl`, with its newline. `pure_s`: the seconds of the inference, if they are known.
+def format_json(item: Scored, normalize_text: str = NONE) -> str:
+    """A line of `utterances.jsonl`, with its newline.
 
     The first names are those of the Open ASR Leaderboard's manifests. JSON has no infinity: a rate that is infinite is
     null, as are the text and the rates of an utterance without a reference.
     """
-    utterance, hypothesis, raw, normalized = item
+    transcript, raw, normalized = item
+    utterance, text, pure_s, said = transcript
     wer, cer = _rates(raw)
     fields: dict[str, object] = {
         "audio_filepath": utterance.utterance_id,
         "duration": utterance.num_samples / SAMPLE_RATE,
         **({} if pure_s is None else {"time": pure_s}),
         "text": utterance.text,
-        "pred_text": hypothesis,
+        "pred_text": text,
         "key": utterance.key,
         "id": utterance.utterance_id,
         "wer": _finite(wer),
         "cer": _finite(cer),
         **dict(zip(_names(normalize_text), map(_finite, _rates(normalized)))),
+        **({} if said is None else {"words": [word._asdict() for word in said]}),
     }
     return json.dumps(fields, ensure_ascii=False) + "\n"
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,20 +19,25 @@ from ..speech.totals import HIGH, LOW, Totals
 from ..speech.wer import WordErrors
 from .folder import OutputFolder, output_folder
 from .names import (
+    CTM_NAME,
     INFER_TIME_NAME,
     JSON_LINES_NAME,
     RUN_NAME,
     SCORE_NAMES,
     SCORES_NAME,
+    SKIPPED_NAME,
     TRN_NAMES,
     WER_NAME,
+    captions_name,
     is_free,
     is_plain,
 )
 from .run import Run, read_run
-from .scored import Scored, format_header, format_json, format_row, score
+from .scored import Scored, Transcript, format_header, format_json, format_row, score
 from .trn import UtteranceIds, format_trn
-from .utterances import Utterance
+from .word_times import remove_word_times, writing_word_times
+
+_LONGEST_SHOWN = 500  # characters of a text
 
 
 def format_wer(score: WordErrors, more: Mapping[str, float] | None = None) -> str:
@@ -77,13 +82,13 @@ def scores_folder(
 def write_scores(
     folder: OutputFolder,
     name: str,
-    pairs: Iterable[tuple[Utterance, str]],
+    transcripts: Iterable[Transcript],
     script: str,
     inference: Run | None = None,
     *,
     normalize_text: str = NONE,
     symbols: Symbols | None = None,
-    pure_s: Callable[[str], float | None] = lambda _key: None,
+    word_times: bool = False,
 ) -> WordErrors | None:
     """Score, write the transcriptions `name` with the files of scores beside them, print the result.
 
@@ -91,27 +96,29 @@ def write_scores(
     infer_time.txt. The files of an earlier run of `script` are removed, with its times; the results of another script,
     and their times, are kept. Nothing is replaced or removed before all utterances are scored.
 
-    `symbols` are the model's, to explain bad figures; `pure_s` gives the seconds of an utterance's inference by its
-    key. If no utterance has a reference, there is no `wer.txt`, and None is returned. Raises SuiteError if there are
-    references without a single word, or no utterances.
+    `symbols` are the model's, to explain bad figures. With `word_times`, when each word was said is written, too. If no
+    utterance has a reference, there is no `wer.txt`, and None is returned. Raises SuiteError if there are references
+    without a single word, or no utterances.
     """
     totals, explanation, worst, ids = Totals(normalize_text), Explanation(symbols), Worst(), UtteranceIds()
     with ExitStack() as files:
         transcriptions, table, json_lines = (
             files.enter_context(folder.writing(each)) for each in (name, SCORES_NAME, JSON_LINES_NAME)
         )
+        times = files.enter_context(writing_word_times(folder)) if word_times else None
         trn = None  # both files, from the first utterance with a reference on
         table.write(format_header(normalize_text).encode())
-        for item in score(pairs, normalize_text):
-            utterance, hypothesis, errors, _ = item
+        for item in score(transcripts, normalize_text):
+            utterance, hypothesis, errors, trn_id = item.utterance, item.hypothesis, item.raw, ids(item.utterance)
             transcriptions.write(f"{hypothesis}\n".encode())
             table.write(format_row(item, normalize_text).encode())
-            json_lines.write(format_json(item, pure_s(utterance.key), normalize_text).encode())
+            json_lines.write(format_json(item, normalize_text).encode())
             totals.add(errors, item.normalized)
+            if times is not None:
+                times.add(utterance.key, trn_id, item.transcript.words or ())
             if errors is None or utterance.text is None:
                 continue
             trn = trn or [files.enter_context(folder.writing(each)) for each in TRN_NAMES]
-            trn_id = ids(utterance)
             for file, text in zip(trn, (utterance.text, hypothesis)):
                 file.write(format_trn(text, trn_id).encode())
             explanation.add(utterance.text, hypothesis, errors.words)
@@ -122,12 +129,16 @@ def write_scores(
         earlier = read_run(folder.path) or Run(script)
         gone = {earlier.transcriptions} - {None, name}
         if earlier.script == script:
-            gone |= {INFER_TIME_NAME} & set(folder.files() or ())
+            gone |= {INFER_TIME_NAME, SKIPPED_NAME} & set(folder.files() or ())
             inference = inference or Run(script)
         folder.remove(WER_NAME, *(() if is_scored else TRN_NAMES), *map(str, gone))
+        remove_word_times(folder)
+        if times is not None:
+            times.publish()
         run = replace(inference or earlier, transcriptions=name, scored=None if is_scored else False)
         folder.write_run(replace(run, normalize_text=None if normalize_text == NONE else normalize_text))
     written = [SCORES_NAME, JSON_LINES_NAME]
+    of_words = [CTM_NAME, captions_name("<key>")] if word_times else []
     if not is_scored:
         print(f"{totals.unscored} utterances, none with a reference: nothing is scored, and there is no {WER_NAME}")
     else:
@@ -136,7 +147,7 @@ def write_scores(
         _print_scores(totals, figures, worst, normalize_text)
         for line in explanation.lines(totals.words, normalize_text != NONE):
             print(line)
-    print(f"written: {folder.path / name}, and beside it {', '.join(written)}")
+    print(f"written: {folder.path / name}, and beside it {', '.join([*written, *of_words])}")
     return totals.words if is_scored else None
 
 
@@ -146,10 +157,10 @@ def _print_scores(totals: Totals, figures: Mapping[str, float], worst: Worst, no
     if unscored:
         subject, verb = ("utterances have", "are") if unscored > 1 else ("utterance has", "is")
         print(f"{unscored} {subject} no reference and {verb} not scored")
-    for utterance, hypothesis, raw, _ in worst.items():
+    for (utterance, hypothesis, *_), raw, _ in worst.items():
         if raw is not None:
             print(f"  {utterance.utterance_id}: {raw.words.errors} errors in {raw.words.words} words")
-            print(f"    reference:  {utterance.text}\n    hypothesis: {hypothesis}")
+            print(f"    reference:  {_cut(utterance.text or '')}\n    hypothesis: {_cut(hypothesis)}")
     print(format_wer(errors, figures), end="")
     interval = f" (95 % interval {_percent(figures[LOW])} to {_percent(figures[HIGH])})" if LOW in figures else ""
     print(f"WER {_percent(errors.wer)} %{interval}, CER {_percent(figures['CER'])} %")
@@ -160,6 +171,11 @@ def _print_scores(totals: Totals, figures: Mapping[str, float], worst: Worst, no
         print(f"--normalize_text={normalize_text}: WER {_percent(words.wer)} %, CER {_percent(characters.cer)} %")
     else:
         print(f"--normalize_text={normalize_text}: no WER, because it leaves no word of the references")
+
+
+def _cut(text: str) -> str:
+    """The beginning of the text of a long recording."""
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]} …"
 
 
 def _percent(rate: float) -> str:
