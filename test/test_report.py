@@ -154,7 +154,8 @@ def test_tables_without_counts_are_not_compared(results, tmp_path):
 
 def without_references(folder):
     with scores_folder(folder / "t.txt", "x.py", folder) as out:
-        write_scores(out, "t.txt", [(Utterance(str(key), "x", 400, None), "A") for key in range(3)], "y.py")
+        transcripts = [Transcript(Utterance(str(key), "x", 400, None), "A") for key in range(3)]
+        write_scores(out, "t.txt", transcripts, "y.py")
 
 
 def test_recordings_without_references_have_a_table_of_speed(results, tmp_path, capsys):

@@ -85,9 +85,9 @@ def test_logits_become_a_transcript(word_times):
 
 
 def test_normalized_rates_are_named_after_their_normalizer():
-    found = json.loads(scored.format_json(items("english")[0], None, "english"))
+    found = json.loads(scored.format_json(items("english")[0], "english"))
     assert (found["normalized_wer_english"], found["normalized_cer_english"], found["wer"]) == (0, 0, 0.5)
-    assert json.loads(scored.format_json(items("english")[1], None, "english"))["normalized_wer_english"] is None
+    assert json.loads(scored.format_json(items("english")[1], "english"))["normalized_wer_english"] is None
 
 
 def read(folder, text):

@@ -102,10 +102,11 @@ def write_scores(
     """
     totals, explanation, worst, ids = Totals(normalize_text), Explanation(symbols), Worst(), UtteranceIds()
     with ExitStack() as files:
+        # Its folder is closed last: that removes what is left of the other files.
+        times = files.enter_context(writing_word_times(folder)) if word_times else None
         transcriptions, table, json_lines = (
             files.enter_context(folder.writing(each)) for each in (name, SCORES_NAME, JSON_LINES_NAME)
         )
-        times = files.enter_context(writing_word_times(folder)) if word_times else None
         trn = None  # both files, from the first utterance with a reference on
         table.write(format_header(normalize_text).encode())
         for item in score(transcripts, normalize_text):
@@ -132,8 +133,9 @@ def write_scores(
             gone |= {INFER_TIME_NAME, SKIPPED_NAME} & set(folder.files() or ())
             inference = inference or Run(script)
         folder.remove(WER_NAME, *(() if is_scored else TRN_NAMES), *map(str, gone))
-        remove_word_times(folder)
-        if times is not None:
+        if times is None:
+            remove_word_times(folder)
+        else:
             times.publish()
         run = replace(inference or earlier, transcriptions=name, scored=None if is_scored else False)
         folder.write_run(replace(run, normalize_text=None if normalize_text == NONE else normalize_text))

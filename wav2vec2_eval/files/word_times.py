@@ -32,8 +32,9 @@ class WordTimes:
         self._staged.write_text(name, format_srt(captions(words)))
 
     def publish(self) -> None:
-        """Put the files into the folder, from which those of an earlier run are removed."""
+        """Replace the word times of an earlier run by these."""
         self._writing.close()
+        remove_word_times(self._folder)
         self._folder.adopt(self._staged)
 
 
