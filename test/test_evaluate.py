@@ -129,7 +129,10 @@ def host(tmp_path) -> Host:
         (["--limit", "-5"], "--limit: expected a whole number, 1 to 999999999, found '-5'"),
         (["--device_id=x"], "--device_id: expected a whole number, 0 to 1023, found 'x'"),
         (["--which_dataset=dirty"], "--which_dataset=dirty: from the hub only validation, clean, other are read"),
-        (["--which_dataset=../x"], "--which_dataset: expected validation, clean, other, or a split's folder such as"),
+        (
+            ["--which_dataset=../x"],
+            "--which_dataset: expected validation, clean, other, custom, or a split's folder such as",
+        ),
         (["--engine", "tensorrt"], "--engine: invalid choice: 'tensorrt'"),
         (["--precision=f16"], "--precision: invalid choice: 'f16'"),
         (["--dataset_path="], "--dataset_path: expected a path of printable UTF-8 characters, found ''"),
@@ -248,6 +251,27 @@ def test_every_option_in_both_spellings(host, words):
         ],
         "wav2vec2_eval.report": ["--suite=./om_infer_res_other", "--output=./eval_res/other", "--max_wer=0.1"],
     }
+
+
+def test_own_recordings(host):
+    """PyTorch gets the chunks into which the suite's data were cut, whatever the gears."""
+    of_table = ["--audio_column=wav", "--text_column=said"]
+    options = ["--which_dataset=custom", "--dataset_path=./t.csv", *of_table]
+    more = ["--skip_unusable", "--normalize_text=english", "--word_times", "--chunk_s=20", "--stride_s=4"]
+    for run, chunks in ((None, ["--chunk_s=0"]), ((112_000, 16_000), ["--chunk_s=7.0", "--stride_s=1.0"])):
+        if run is not None:
+            names = ("chunk_samples", "stride_samples")
+            text = json.dumps({"script": "preprocess.py", "format": 2, **dict(zip(names, run))})
+            (host.cwd / "pre_data/custom/run.json").write_text(text)
+        done = host.run(*options, *more)
+        assert (done.returncode, done.stderr) == (0, "")
+        calls = host.calls()
+        selection = [*options[:2], *of_table]
+        first = ["--pre_data_save_path=./pre_data/custom", "--gears=none", "--chunk_s=20.0", "--stride_s=4.0"]
+        assert calls["preprocess.py"] == [*first, *selection, "--skip_unusable"]
+        scoring = ["--word_times", "--normalize_text=english"]
+        assert calls["postprocess.py"][2:] == [*scoring, *selection]
+        assert calls["pth_online_infer.py"][2:] == [*scoring, *chunks, "--skip_unusable", *selection]
 
 
 def test_the_home_folder_is_expanded(host, tmp_path):

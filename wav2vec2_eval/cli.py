@@ -25,12 +25,11 @@ from .machine.needs import lacking
 from .machine.signals import Terminated, end_signals, raise_signals
 from .sources.splits import CUSTOM, parse_name
 from .speech import normalization
-from .speech.audio import SAMPLE_RATE, SAMPLES_PER_FRAME
-from .speech.chunks import Chunking, new_chunking
-from .speech.padding import LONGEST_GEAR
 
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
+
+    from .speech.chunks import Chunking
 
 EXIT_USER_ERROR = 2
 
@@ -198,6 +197,11 @@ def add_dataset_options(parser: argparse.ArgumentParser, required: bool = True) 
         "of one, or a local copy of the hub's data set; read instead of the hub, without touching the network",
     )
     parser.add_argument("--limit", metavar="N", type=integer(1), help="use only the first N utterances")
+    add_column_options(parser)
+
+
+def add_column_options(parser: argparse.ArgumentParser) -> None:
+    """`--audio_column` and `--text_column`."""
     parser.add_argument("--audio_column", metavar="NAME", help="the column of a custom table with the audio files")
     parser.add_argument("--text_column", metavar="NAME", help="the column of a custom table with the texts")
 
@@ -226,6 +230,10 @@ def add_recording_options(parser: argparse.ArgumentParser) -> None:
 
 def chunking(args: argparse.Namespace) -> Chunking | None:
     """What `--chunk_s` and `--stride_s` ask for with these gears; None: no utterance is cut."""
+    from .speech.audio import SAMPLE_RATE, SAMPLES_PER_FRAME
+    from .speech.chunks import new_chunking
+    from .speech.padding import LONGEST_GEAR
+
     longest = args.gears[-1] if args.gears else None
     chunk_s = args.chunk_s
     if chunk_s is None:

@@ -26,8 +26,11 @@ from . import MODEL_ID, MODEL_NAME, cli
 from .engines.precision import CPU_ENGINES, CPU_PRECISIONS, choose_cpu_engine, parse_precision
 from .errors import SuiteError
 from .files.names import GEARS_NAME, MANIFEST_NAME, SCORES_NAME, UTTERANCES_NAME, model_name
+from .files.run import read_run
 from .machine.signals import Terminated
-from .sources.splits import find_split, parse_name
+from .sources.splits import CUSTOM, find_split, parse_name
+from .speech.audio import SAMPLE_RATE
+from .speech.normalization import NONE
 
 ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "test/demo"
@@ -47,13 +50,14 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         type=cli.checked(parse_name),
         default="clean",
         metavar="NAME",
-        help="validation, clean, other, or the name of any split's folder in the tree of --dataset_path",
+        help="validation, clean, other, the name of any split's folder in the tree of --dataset_path, or custom: your "
+        "own recordings",
     )
     option(
         "--dataset_path",
         type=cli.path_text,
-        metavar="FOLDER",
-        help="a local LibriSpeech tree, read instead of the hub",
+        metavar="PATH",
+        help="a local LibriSpeech tree, read instead of the hub; of custom recordings the table or folder",
     )
     option(
         "--model_name_or_path",
@@ -62,6 +66,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         help=f"hub id or local folder (default: {MODEL_ID})",
     )
     option("--limit", type=cli.integer(1), metavar="N", help="use only the first N utterances")
+    cli.add_column_options(parser)
+    cli.add_recording_options(parser)
     option(
         "--gears",
         type=cli.path_text,  # which leaves everything but a path as it is
@@ -80,6 +86,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     option("--soc_version", metavar="SOC", help="the NPU, for example Ascend310P3 (default: what npu-smi shows)")
     option("--device_id", type=cli.integer(0, cli.LAST_DEVICE), default=0, metavar="N", help="which NPU")
     option("--skip_baseline", action="store_true", help="leave PyTorch out")
+    cli.add_scoring_options(parser)
     option("--max_wer", type=if_given(cli.number), metavar="X", help="fail if the WER is above X, for example 0.04")
     args = parser.parse_args(argv)
     check_together(args)
@@ -180,6 +187,11 @@ class Evaluation:
         onnx = model_name(MODEL_NAME, attention_mask=args.attention_mask, int8=args.precision == "int8")
         self.model = Path(onnx).stem
         self.selection = given(args, "which_dataset", "dataset_path", "model_name_or_path", "limit")
+        self.selection += given(args, "audio_column", "text_column")
+        self.unusable = ["--skip_unusable"] if args.skip_unusable else []
+        self.scoring = ["--word_times"] if args.word_times else []
+        if args.normalize_text != NONE:
+            self.scoring += given(args, "normalize_text")
         self.masked = ["--attention_mask"] if args.attention_mask else []
 
     def stages(self) -> Iterator[tuple[str, Callable[[], None]]]:
@@ -196,8 +208,8 @@ class Evaluation:
 
     def preprocess(self) -> None:
         gears = self.args.gears or ("default" if self.soc_version or self.args.attention_mask else "none")
-        folder = f"--pre_data_save_path={self.data}"
-        self._script("preprocess.py", folder, f"--gears={gears}", *self.selection, *self.masked)
+        options = [f"--pre_data_save_path={self.data}", f"--gears={gears}", *given(self.args, "chunk_s", "stride_s")]
+        self._script("preprocess.py", *options, *self.selection, *self.unusable, *self.masked)
 
     def export(self) -> None:
         options = ["--model_save_dir=./models", *given(self.args, "model_name_or_path"), *self.masked]
@@ -227,11 +239,13 @@ class Evaluation:
 
     def score(self) -> None:
         transcriptions = f"--res_save_path={self.results}/{TRANSCRIPTIONS_NAME}"
-        self._script("postprocess.py", f"--bin_file_path={self.results}", transcriptions, *self.selection)
+        options = [f"--bin_file_path={self.results}", transcriptions, *self.scoring]
+        self._script("postprocess.py", *options, *self.selection)
 
     def baseline(self) -> None:
         transcriptions = f"--pred_res_save_path={self.baseline_results}/{TRANSCRIPTIONS_NAME}"
-        self._script("pth_online_infer.py", self._warm_up(), transcriptions, *self.selection)
+        options = [self._warm_up(), transcriptions, *self.scoring, *self._chunks(), *self.unusable]
+        self._script("pth_online_infer.py", *options, *self.selection)
 
     def report(self) -> None:
         options = [f"--suite={self.results}", f"--output=./eval_res/{self.args.which_dataset}"]
@@ -242,6 +256,14 @@ class Evaluation:
         if self.args.max_wer is not None:
             options.append(f"--max_wer={self.args.max_wer}")
         self._python("-m", "wav2vec2_eval.report", *options)
+
+    def _chunks(self) -> list[str]:
+        """The chunks into which the suite's data were cut: PyTorch gets the same."""
+        run = read_run(Path(self.data))
+        if run is None or run.chunk_samples is None:
+            return ["--chunk_s=0"] if self.args.which_dataset == CUSTOM else []
+        chunk, stride = run.chunk_samples, run.stride_samples or 0
+        return [f"--chunk_s={chunk / SAMPLE_RATE}", f"--stride_s={stride / SAMPLE_RATE}"]
 
     def _warm_up(self) -> str:
         """Leave the first inference out of the averages, in the baseline too. A single inference is not left out."""

@@ -27,7 +27,8 @@ from .files.file_list import Source
 from .files.folder import output_folder
 from .files.locks import reading
 from .files.model_record import read_record
-from .files.names import INFER_TIME_NAME, RUN_NAME, SCORES_NAME, SUMMARY_DATA_NAME, SUMMARY_NAME, WER_NAME
+from .files.names import INFER_TIME_NAME, RUN_NAME, SCORES_NAME, SKIPPED_NAME, SUMMARY_DATA_NAME, SUMMARY_NAME, WER_NAME
+from .files.parts import Parts
 from .files.run import Run
 from .files.scored import read_counts
 from .files.text import decode
@@ -40,6 +41,7 @@ from .speech.totals import HIGH, LOW, RATE
 CHIPS_PER_CARD = {"Ascend310": 4}
 
 SCRIPT = "wav2vec2_eval.report"
+MOST_SKIPPED = 10  # ids in the table
 # Whose results may be in which column. postprocess.py owns the scores of other tools' results.
 SUITE_SCRIPTS, BASELINE_SCRIPT = ("pyacl_infer.py", "postprocess.py"), "pth_online_infer.py"
 VERSIONS_OF = ("numpy", "onnx", "onnxruntime", "openvino", "torch", "transformers", "jiwer", "whisper-normalizer")
@@ -114,6 +116,10 @@ def describe(source: Source, *not_of: str) -> dict[str, Any]:
             f"{'padded to gears' if run.data.padded else 'not padded'}"
             f"{' with attention mask' if run.data.attention_mask else ''}"
         )
+        if run.data.chunked:
+            described += f"; {run.data.chunked} cut into chunks of {Parts(run).chunking}: their texts are approximate"
+        if source.has(SKIPPED_NAME):
+            described += f"; left out: {_skipped(source)}"
     record = read_record(source)
     named = {
         "model": run.model,
@@ -130,6 +136,14 @@ def describe(source: Source, *not_of: str) -> dict[str, Any]:
         "resumed": run.resumed,  # then the times are of several runs, each with a cold start
     }
     return {"data set": described, **{name: value for name, value in named.items() if value is not None}}
+
+
+def _skipped(source: Source) -> str:
+    """The first ids in skipped.tsv, and how many more there are."""
+    lines = decode(source.read(SKIPPED_NAME), str(source.folder / SKIPPED_NAME), "run the steps again").splitlines()[1:]
+    ids = [line.split("\t")[1] for line in lines if "\t" in line]
+    more = f" and {len(ids) - MOST_SKIPPED} more" if len(ids) > MOST_SKIPPED else ""
+    return f"{', '.join(ids[:MOST_SKIPPED])}{more} (see {SKIPPED_NAME})"
 
 
 def versions() -> str:

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Waveform arithmetic: sample rate, frames, normalisation. Pure functions."""
+"""Waveform arithmetic: sample rate, frames, normalisation. Pure functions; NumPy is needed to normalise alone."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 SAMPLE_RATE = 16_000  # Hz
 LONGEST = 3600 * SAMPLE_RATE  # samples; a file that claims to be longer than an hour is damaged
@@ -45,5 +47,7 @@ def zero_mean_unit_variance(waveform: np.ndarray) -> np.ndarray:
 
     Bit for bit what `transformers.Wav2Vec2FeatureExtractor` computes with `do_normalize`, its 1e-7 included.
     """
+    import numpy as np
+
     normalised: np.ndarray = (waveform - waveform.mean()) / np.sqrt(waveform.var() + 1e-7)
     return normalised
