@@ -44,6 +44,8 @@ if name == "preprocess.py":
     data.mkdir(parents=True)
     data.joinpath("utterances.tsv").write_text("0\\n" * int(os.environ.get("UTTERANCES", "2")))
     data.joinpath("padding_lens.txt").write_text("10000\\n20000\\n")
+    if "RUN" in os.environ:
+        data.joinpath("run.json").write_text(os.environ["RUN"])
 elif name == "export_onnx.py":
     pathlib.Path("models").mkdir()
     for model in ("wav2vec2-base-960h", "wav2vec2-base-960h-masked"):
@@ -253,25 +255,27 @@ def test_every_option_in_both_spellings(host, words):
     }
 
 
-def test_own_recordings(host):
+@pytest.mark.parametrize(
+    ("run", "chunks"),
+    [
+        ({}, ["--chunk_s=0"]),
+        ({"chunk_samples": 112_000, "stride_samples": 16_000}, ["--chunk_s=7.0", "--stride_s=1.0"]),
+        ({"chunk_samples": 559_680, "stride_samples": 93_440}, ["--chunk_s=34.98", "--stride_s=5.84"]),
+    ],
+)
+def test_own_recordings(host, run, chunks):
     """PyTorch gets the chunks into which the suite's data were cut, whatever the gears."""
     of_table = ["--audio_column=wav", "--text_column=said"]
     options = ["--which_dataset=custom", "--dataset_path=./t.csv", *of_table]
     more = ["--skip_unusable", "--normalize_text=english", "--word_times", "--chunk_s=20", "--stride_s=4"]
-    for run, chunks in ((None, ["--chunk_s=0"]), ((112_000, 16_000), ["--chunk_s=7.0", "--stride_s=1.0"])):
-        if run is not None:
-            names = ("chunk_samples", "stride_samples")
-            text = json.dumps({"script": "preprocess.py", "format": 2, **dict(zip(names, run))})
-            (host.cwd / "pre_data/custom/run.json").write_text(text)
-        done = host.run(*options, *more)
-        assert (done.returncode, done.stderr) == (0, "")
-        calls = host.calls()
-        selection = [*options[:2], *of_table]
-        first = ["--pre_data_save_path=./pre_data/custom", "--gears=none", "--chunk_s=20.0", "--stride_s=4.0"]
-        assert calls["preprocess.py"] == [*first, *selection, "--skip_unusable"]
-        scoring = ["--word_times", "--normalize_text=english"]
-        assert calls["postprocess.py"][2:] == [*scoring, *selection]
-        assert calls["pth_online_infer.py"][2:] == [*scoring, *chunks, "--skip_unusable", *selection]
+    done = host.run(*options, *more, RUN=json.dumps({"script": "preprocess.py", "format": 2, **run}))
+    assert (done.returncode, done.stderr) == (0, "")
+    calls = host.calls()
+    first = ["--pre_data_save_path=./pre_data/custom", "--gears=none", "--chunk_s=20.0", "--stride_s=4.0"]
+    assert calls["preprocess.py"] == [*first, *options, "--skip_unusable"]
+    scoring = ["--word_times", "--normalize_text=english"]
+    assert calls["postprocess.py"][2:] == [*scoring, *options]
+    assert calls["pth_online_infer.py"][2:] == [*scoring, *chunks, "--skip_unusable", *options]
 
 
 def test_the_home_folder_is_expanded(host, tmp_path):
