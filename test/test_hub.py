@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
@@ -41,6 +42,45 @@ def test_a_hub_id_is_not_local(name, tmp_path, monkeypatch):
 def test_a_path_without_a_folder_is_refused(name):
     with pytest.raises(SuiteError, match="found no such folder"):
         hub.is_local(name)
+
+
+def make_cache(folder: Path, revisions: list[str], main: str | None) -> Path:
+    """A repository's folder in the cache of the hub's client."""
+    for revision in revisions:
+        (folder / "snapshots" / revision).mkdir(parents=True)
+        (folder / "snapshots" / revision / "config.json").write_text(f'{{"revision": "{revision}"}}')
+    (folder / "snapshots").mkdir(parents=True, exist_ok=True)
+    (folder / "snapshots/.DS_Store").touch()
+    if main is not None:
+        (folder / "refs").mkdir()
+        (folder / "refs/main").write_text(main)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("revisions", "main", "expected"),
+    [(["a1"], None, "a1"), (["a1"], "gone", "a1"), (["a1", "b2"], "b2", "b2"), (["a1", "b2"], "a1\n", "a1")],
+)
+def test_a_folder_of_the_clients_cache_is_read_from_one_revision(tmp_path, revisions, main, expected):
+    folder = make_cache(tmp_path / "models--org--name", revisions, main)
+    assert hub.snapshot(folder) == folder / "snapshots" / expected
+    path = hub.model_file(str(folder), "config.json", required=True)
+    assert path is not None and expected in path.read_text()
+
+
+@pytest.mark.parametrize(("revisions", "main"), [(["a1", "b2"], None), (["a1", "b2"], "gone"), ([], None), ([], "a1")])
+def test_no_revision_is_guessed(tmp_path, revisions, main):
+    folder = make_cache(tmp_path / "models--org--name", revisions, main)
+    with pytest.raises(SuiteError, match=rf"expected one revision in snapshots, .* found {len(revisions)} ") as error:
+        hub.snapshot(folder)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_any_other_folder_is_read_as_it_is(tmp_path):
+    assert hub.snapshot(tmp_path) == tmp_path
+    make_cache(tmp_path, ["a1"], None)
+    (tmp_path / "config.json").touch()  # a model folder with a sub-folder of this name
+    assert hub.snapshot(tmp_path) == tmp_path
 
 
 @pytest.mark.parametrize("make", [lambda path: path.touch(), os.mkfifo, lambda path: path.symlink_to("gone")])

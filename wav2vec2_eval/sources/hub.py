@@ -38,6 +38,28 @@ def is_local(model: str) -> bool:
     return False
 
 
+def snapshot(folder: Path) -> Path:
+    """The files of a copy that the hub's client keeps: those of the revision that refs/main names, or of the only one.
+
+    The client's cache has a folder `models--org--name` or `datasets--org--name` for each repository, with a sub-folder
+    of `snapshots` for each revision. Any other folder is returned as it is. Raises SuiteError for several revisions of
+    which none is named.
+    """
+    if not (folder / "snapshots").is_dir() or (folder / "config.json").exists():
+        return folder
+    revisions = sorted(path for path in (folder / "snapshots").iterdir() if path.is_dir())
+    main = folder / "refs/main"
+    named = main.read_text(encoding="utf-8", errors="replace").strip() if main.is_file() else ""
+    chosen = [path for path in revisions if path.name == named] or revisions
+    if len(chosen) != 1:
+        found = ", ".join(path.name[:12] for path in revisions[:3]) or "none"
+        raise SuiteError(
+            f"{folder}: expected one revision in snapshots, or its name in refs/main, found {len(revisions)} "
+            f"({found}); give the folder of one"
+        )
+    return chosen[0]
+
+
 def ask(name: str) -> None:
     """Say on stdout that the hub is asked for `name`, and prepare its client: to be called before each use of it."""
     import huggingface_hub
@@ -101,6 +123,11 @@ def _reason(error: Exception) -> str:
     if constants.HF_HUB_OFFLINE and isinstance(error, (LocalEntryNotFoundError, ConnectionError)):
         return "HF_HUB_OFFLINE is set, and the cache of the hub's client has no copy"
     return f"{type(error).__name__}: {one_line(error, 200)}"
+
+
+def model_file(model: str, name: str, required: bool) -> Path | None:
+    """A file of a model: in its folder, where it may be missing, or downloaded. None if the hub has no such file."""
+    return snapshot(Path(model)) / name if is_local(model) else download(model, name, required)
 
 
 def download(model: str, name: str, required: bool) -> Path | None:

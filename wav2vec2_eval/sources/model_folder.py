@@ -7,7 +7,6 @@ The network is used for hub ids only.
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from ..files.text import parse_json, read_text
 from ..speech.audio import SAMPLE_RATE
 from ..speech.ctc import Symbols
 from ..speech.feature_extractor import FeatureExtractor
-from .hub import download, is_local
+from .hub import model_file
 
 _AGAIN = "copy the model folder again"
 
@@ -27,7 +26,7 @@ def read_json(model: str, name: str, *, required: bool = True) -> dict[str, Any]
 
     Raises SuiteError, naming the file, for anything but a JSON object.
     """
-    path = Path(model) / name if is_local(model) else download(model, name, required)
+    path = model_file(model, name, required)
     if path is None or not (required or os.path.lexists(path)):  # a link to nothing is no missing file
         return {}
     try:

@@ -18,7 +18,7 @@ from safetensors import safe_open
 from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
 
 from ..errors import SuiteError, one_line
-from .hub import download, is_local
+from .hub import model_file
 from .model_folder import read_json
 
 Shapes = dict[str, tuple[int, ...]]  # of weights, by name
@@ -94,7 +94,7 @@ def _weight_files(name: str) -> list[Path]:
 
 
 def _find(name: str, file: str) -> Path | None:
-    path = Path(name, file) if is_local(name) else download(name, file, required=False)
+    path = model_file(name, file, required=False)
     return path if path is not None and os.path.lexists(path) else None
 
 
