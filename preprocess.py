@@ -148,7 +148,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     path, model = Path(args.pre_data_save_path), args.model_name_or_path
     check_paths(args.dataset_path, model)
     with output_folder(path, SCRIPT) as folder:
-        record = ModelRecord(model, feature_extractor(model), symbols(model))
+        record = ModelRecord(model, feature_extractor(model), symbols(model, args.target_lang))
         dataset = open_dataset(args.which_dataset, args.dataset_path, args.limit)
         run = Run(
             SCRIPT,

@@ -7,6 +7,7 @@ Repeats are merged before blanks are dropped, since a blank between two equal sy
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +24,15 @@ class Symbols(NamedTuple):
     replace_word_delimiter: str = " "
     lower_case: bool = False
     clean_up: bool = False  # remove blanks before punctuation, a setting of older tokenizers
+    phonemes: bool = False  # a blank between two symbols, and none for a word delimiter
+
+
+class Piece(NamedTuple):
+    """A symbol that was spoken, over its repeats: the frames from `start` up to `end`, which is not in it."""
+
+    text: str
+    start: int
+    end: int
 
 
 # What transformers' `clean_up_tokenization` replaces, in its order.
@@ -35,22 +45,34 @@ _CLEAN_UP = (
 def greedy_decode(logits: np.ndarray, symbols: Symbols, name: str = "logits") -> str:
     """Decode one utterance: (F, V) logits -> text.
 
-    Equal to `Wav2Vec2CTCTokenizer.decode` of the most probable ids with special tokens kept. Raises
+    Equal to the `decode` of transformers' tokenizer for the most probable ids with special tokens kept. Raises
     SuiteError, with `name`, for logits that are not finite: argmax would turn them into blanks, that is, into silence.
     """
     if not np.isfinite(logits).all():
         raise SuiteError(f"{name}: expected finite logits, found NaN or infinity; did float16 overflow?")
-    ids = logits.argmax(axis=-1)
-    starts = np.flatnonzero(np.diff(ids, prepend=-1))
-    spoken = (symbols.table[index] for index in ids[starts])
-    text = "".join(
-        symbols.replace_word_delimiter if symbol == symbols.word_delimiter else symbol
-        for symbol in spoken
-        if symbol != symbols.blank
-    ).strip()
+    separator = " " if symbols.phonemes else ""
+    text = separator.join(piece.text for piece in pieces(logits.argmax(axis=-1), symbols)).strip()
     if symbols.lower_case:
         text = text.lower()
     if symbols.clean_up:
         for old, new in _CLEAN_UP:
             text = text.replace(old, new)
     return text
+
+
+def pieces(ids: np.ndarray, symbols: Symbols) -> list[Piece]:
+    """The spoken symbols of (F,) most probable ids, word delimiters replaced: transformers' character offsets.
+
+    Repeats are those of a symbol's text, which may have several ids. Of phonemes, word delimiters are left out.
+    """
+    found = []
+    end = 0
+    for text, repeats in groupby(symbols.table[index] for index in ids.tolist()):
+        start, end = end, end + sum(1 for _ in repeats)
+        if text == symbols.blank:
+            continue
+        if text != symbols.word_delimiter:
+            found.append(Piece(text, start, end))
+        elif not symbols.phonemes:
+            found.append(Piece(symbols.replace_word_delimiter, start, end))
+    return found
