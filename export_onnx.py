@@ -26,7 +26,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wav2vec2_eval.engines.model_file import external_files
-from wav2vec2_eval.files.names import MASKED_SUFFIX, MODEL_RECORD_KEY, model_name
+from wav2vec2_eval.files.names import INT8_SUFFIX, MASKED_SUFFIX, MODEL_RECORD_KEY, is_base_name, model_name
 from wav2vec2_eval.machine.cpu import default_threads
 
 
@@ -36,6 +36,12 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         "--model_save_dir", required=True, type=cli.path_text, metavar="FOLDER", help="where the .onnx file is written"
     )
     cli.add_model_option(parser)
+    parser.add_argument(
+        "--model_name",
+        metavar="NAME",
+        help=f"base name of the files, {MODEL_NAME} by default; given, an earlier export of this name is replaced, "
+        "whatever model it is of",
+    )
     parser.add_argument(
         "--attention_mask",
         action="store_true",
@@ -56,7 +62,32 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if (args.quantize is None) != (args.calibration is None):
         parser.error("--quantize and --calibration go together")
+    if args.model_name is not None and not is_base_name(args.model_name):
+        parser.error(
+            f"--model_name: expected a name without folder, suffix, {MASKED_SUFFIX} or {INT8_SUFFIX}, found "
+            f"{args.model_name!r:.80}"
+        )
     return args
+
+
+def check_replaced(paths: Sequence[Path], model: str) -> None:
+    """Raise SuiteError if a file that the export would replace was exported from another model than `model`."""
+    from wav2vec2_eval.engines.model_file import read_metadata
+    from wav2vec2_eval.errors import SuiteError
+    from wav2vec2_eval.files.model_record import parse_record
+
+    for path in filter(Path.is_file, paths):
+        try:
+            earlier = parse_record(read_metadata(path)[MODEL_RECORD_KEY], str(path)).name
+        except (SuiteError, KeyError):
+            continue  # nobody knows of which model it is
+        if earlier != model and Path(earlier).resolve() != Path(model).resolve():
+            proposed = model.rstrip("/").rpartition("/")[2].rpartition("--")[2]
+            proposed = proposed if is_base_name(proposed) and proposed != MODEL_NAME else "NAME"
+            raise SuiteError(
+                f"{path} was exported from {earlier}, and {model} would replace it; give --model_name={proposed} to "
+                f"keep both, or --model_name={MODEL_NAME} to replace it"
+            )
 
 
 def size_mb(path: Path) -> float:
@@ -66,25 +97,28 @@ def size_mb(path: Path) -> float:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
+    from wav2vec2_eval.files.model_record import ModelRecord, format_record
+    from wav2vec2_eval.sources.model_folder import feature_extractor, symbols
+
+    folder, base, masked = Path(args.model_save_dir), args.model_name or MODEL_NAME, args.attention_mask
+    path, quantized = (folder / model_name(base, attention_mask=masked, int8=is_int8) for is_int8 in (False, True))
+    name = args.model_name_or_path
+    record = ModelRecord(name, feature_extractor(name), symbols(name, args.target_lang))
+    if args.model_name is None:
+        check_replaced([path, quantized] if args.quantize else [path], name)
     from wav2vec2_eval.export import int8
 
     if args.quantize:  # report mistakes in these options before the long export
         int8.check_installed()
         calibrated, held_out = int8.read_calibration(args.calibration, 2 if args.attention_mask else 1)
     from wav2vec2_eval.export import graph, proof
-    from wav2vec2_eval.files.model_record import ModelRecord, format_record
-    from wav2vec2_eval.sources.model_folder import feature_extractor, symbols
     from wav2vec2_eval.sources.pytorch_model import load_model
 
-    name = args.model_name_or_path
-    record = ModelRecord(name, feature_extractor(name), symbols(name))
-    model = load_model(name, attention="eager")  # ONNX has no fused attention at opset 11
-    graph.check_supported(model, name, args.attention_mask)
+    # ONNX has no fused attention at opset 11.
+    model = load_model(name, attention="eager", target_lang=args.target_lang)
     if args.quantize:
         int8.check_size(model, name)
     graph.fold_weight_norm(model)
-    folder = Path(args.model_save_dir)
-    path = folder / model_name(MODEL_NAME, attention_mask=args.attention_mask)
     proof.export_proven(
         model,
         path,
@@ -98,7 +132,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"{compiled} was compiled from an earlier export: run onnx2om.sh again")
     if args.quantize:
         del model
-        quantized = folder / model_name(MODEL_NAME, attention_mask=args.attention_mask, int8=True)
         int8.export_int8(path, quantized, calibrated, held_out, record.symbols, default_threads())
         print(f"written: {quantized} ({size_mb(quantized):.1f} MB)")
     return 0

@@ -98,11 +98,15 @@ def read_symbols(args: argparse.Namespace, source: Source | None) -> Symbols:
     from wav2vec2_eval.sources.model_folder import feature_extractor, symbols
 
     model, travelled = args.model_name_or_path, None if source is None else read_record(source)
+    if model is None and args.target_lang is not None:
+        raise SuiteError("--target_lang chooses among the languages of a model: give --model_name_or_path, too")
     if travelled is None and model is None:
         if source is not None and source.run is not None:  # by default, guessing is left to results that say nothing
             raise SuiteError(f"{source.folder}: does not say which model's symbols it holds; give --model_name_or_path")
         model = MODEL_ID
-    named = None if model is None else ModelRecord(model, feature_extractor(model), symbols(model))
+    named = None
+    if model is not None:
+        named = ModelRecord(model, feature_extractor(model), symbols(model, args.target_lang))
     record = agreed({str(place_of(args, source)): travelled, f"--model_name_or_path={model}": named})
     assert record is not None
     return record.symbols

@@ -173,7 +173,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     path, model, chunking = Path(args.pre_data_save_path), args.model_name_or_path, cli.chunking(args)
     check_paths(args.which_dataset, args.dataset_path, model)
     with output_folder(path, SCRIPT) as folder:
-        record = ModelRecord(model, feature_extractor(model), symbols(model))
+        record = ModelRecord(model, feature_extractor(model), symbols(model, args.target_lang))
         columns = Columns(args.audio_column, args.text_column)
         dataset = open_dataset(args.which_dataset, args.dataset_path, args.limit, columns, args.skip_unusable)
         run = Run(

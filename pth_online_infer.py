@@ -159,9 +159,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         warm_up = min(1, len(dataset) - 1) if args.warm_up is None else args.warm_up
         check_warm_up(warm_up, len(dataset))
         how = Preparation(model_folder.feature_extractor(args.model_name_or_path), args.gears, chunking)
-        symbols = model_folder.symbols(args.model_name_or_path)
+        symbols = model_folder.symbols(args.model_name_or_path, args.target_lang)
         device = open_device(args.device)
-        model = load_model(args.model_name_or_path, dtype=getattr(torch, PRECISIONS[args.dtype]))
+        dtype = getattr(torch, PRECISIONS[args.dtype])
+        model = load_model(args.model_name_or_path, dtype=dtype, target_lang=args.target_lang)
 
         with PytorchEngine(model, device, args.dtype, args.num_threads) as engine:
             # On a CPU, reading ahead would take a core from the model.

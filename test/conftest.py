@@ -93,10 +93,23 @@ def make_tree(root: Path) -> Path:
     return root
 
 
-def make_model(folder: Path, seed: int = 0, vocab_size: int = len(SYMBOLS), **options: Any) -> Path:
-    """A small random Wav2Vec2ForCTC with the architecture of base-960h, saved with the hub's files."""
+# A model's type in config.json -> the start of its classes' names, and the options of a small one.
+KINDS: dict[str, tuple[str, dict[str, Any]]] = {
+    "wav2vec2": ("Wav2Vec2", {}),
+    "hubert": ("Hubert", {}),
+    "wavlm": ("WavLM", {}),
+    "data2vec-audio": ("Data2VecAudio", {"num_conv_pos_embeddings": 2, "conv_pos_kernel_size": 19}),
+    "unispeech-sat": ("UniSpeechSat", {}),
+}
+
+
+def make_model(
+    folder: Path, seed: int = 0, vocab_size: int = len(SYMBOLS), kind: str = "wav2vec2", **options: Any
+) -> Path:
+    """A small random CTC model with the architecture of base-960h, saved with the hub's files."""
     import torch
-    from transformers import Wav2Vec2Config, Wav2Vec2FeatureExtractor, Wav2Vec2ForCTC
+    import transformers
+    from transformers import Wav2Vec2FeatureExtractor
 
     torch.manual_seed(seed)
     small: dict[str, Any] = {
@@ -109,8 +122,9 @@ def make_model(folder: Path, seed: int = 0, vocab_size: int = len(SYMBOLS), **op
         "num_conv_pos_embeddings": 16,
         "num_conv_pos_embedding_groups": 2,
     }
-    config = Wav2Vec2Config(**(small | options))
-    model = Wav2Vec2ForCTC(config)
+    prefix, others = KINDS[kind]
+    config = getattr(transformers, f"{prefix}Config")(**(small | others | options))
+    model = getattr(transformers, f"{prefix}ForCTC")(config)
     with torch.no_grad():  # spread the logits, so that transcripts vary and hold blanks
         model.lm_head.weight.normal_(0, 1)
         model.lm_head.bias[0] = 4

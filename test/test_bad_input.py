@@ -332,24 +332,27 @@ EXPORT_CASES = [
     Case(
         "export with cut weights",
         cut("model/model.safetensors", 5_000),
-        EXPORT,
+        (*EXPORT, "--model_name=new"),
         "cannot be loaded as Wav2Vec2ForCTC",
     ),
-    Case("export with a head of another size", another_head, EXPORT, "lm_head"),
-    Case("export without a head", no_head, EXPORT, "lm_head"),
+    Case("export with a head of another size", another_head, (*EXPORT, "--model_name=new"), "lm_head"),
+    Case("export without a head", no_head, (*EXPORT, "--model_name=new"), "lm_head"),
     Case("export of other convolutions", other_convolutions, EXPORT, "expected the convolutions of wav2vec 2.0"),
     Case(
-        "a mask with another blank than the tokenizer's",
-        rewrite("model/config.json", '"pad_token_id": 0', '"pad_token_id": 4'),
-        (*EXPORT, "--attention_mask"),
-        "pad_token_id in config.json is 4, which is '|', but the tokenizer's pad_token is '<pad>'",
+        "export of a model with strided convolutions behind the encoder",
+        rewrite("model/config.json", '"add_adapter": false', '"add_adapter": true'),
+        EXPORT,
+        "add_adapter in config.json is True: convolutions behind the encoder give other frames",
     ),
     Case(
-        "a mask without a blank",
-        rewrite("model/config.json", '"pad_token_id": 0', '"pad_token_id": null'),
-        (*EXPORT, "--attention_mask"),
-        "pad_token_id in config.json is None, which is 'no symbol'",
+        "export of a model of another type",
+        rewrite("model/config.json", '"model_type": "wav2vec2"', '"model_type": "whisper"'),
+        EXPORT,
+        "expected a CTC model of model_type wav2vec2, hubert, wavlm, data2vec-audio, unispeech-sat, found whisper",
     ),
+    Case("export over another model", unchanged, EXPORT, "would replace it; give --model_name=model to keep both"),
+    Case("export under the name of a masked model", unchanged, (*EXPORT, "--model_name=a-masked"), "--model_name: exp"),
+    Case("a language of a model for one", unchanged, (*EXPORT, "--target_lang=fra"), "has no vocabulary of 'fra'"),
 ]
 
 INFER_CASES = [

@@ -113,3 +113,22 @@ def test_decoding_equals_the_tokenizer_of_transformers(settings, model_folder, t
             output = tokenizer.decode(ids, skip_special_tokens=False, output_char_offsets=True)
             offsets = [tuple(each.values()) for each in output["char_offsets"] or ()]
             assert ctc.pieces(ids, symbols) == offsets
+
+
+def test_pieces_have_the_frames_of_their_repeats():
+    ids = np.array([SYMBOLS.index(symbol) for symbol in ("<pad>", "H", "H", "I", "<pad>", "I", "|", "|")])
+    assert ctc.pieces(ids, BASE) == [("H", 1, 3), ("I", 3, 4), ("I", 5, 6), (" ", 6, 8)]
+    assert ctc.pieces(ids, BASE._replace(phonemes=True)) == [("H", 1, 3), ("I", 3, 4), ("I", 5, 6)]
+    assert ctc.pieces(ids[:0], BASE) == ctc.pieces(ids[:1], BASE) == []
+
+
+def test_repeats_are_those_of_a_text_which_may_have_two_ids():
+    symbols = ctc.Symbols(("<pad>", "A", "A", "<pad>", "B"))
+    ids = np.array([1, 2, 0, 3, 2, 4])
+    assert ctc.pieces(ids, symbols) == [("A", 0, 2), ("A", 4, 5), ("B", 5, 6)]
+    assert ctc.greedy_decode(np.eye(5)[ids], symbols) == "AAB"
+
+
+def test_phonemes_have_a_blank_between_them():
+    symbols = BASE._replace(phonemes=True)
+    assert ctc.greedy_decode(logits("H", "I", "I", "<pad>", "|", "I"), symbols) == "H I I"

@@ -171,7 +171,7 @@ def test_defaults_on_a_cpu(host):
     assert host.requirements() == "requirements.txt"
     assert host.calls() == {
         "preprocess.py": ["--pre_data_save_path=./pre_data/clean", "--gears=none", "--which_dataset=clean"],
-        "export_onnx.py": ["--model_save_dir=./models"],
+        "export_onnx.py": ["--model_save_dir=./models", "--model_name=wav2vec2-base-960h"],
         "pyacl_infer.py": [
             "--model_path=./models/wav2vec2-base-960h.onnx",
             "--device_id=0",
@@ -235,7 +235,12 @@ def test_every_option_in_both_spellings(host, words):
     gears = f"--gears={EVERY_OPTION['--gears']}"
     assert host.calls() == {
         "preprocess.py": ["--pre_data_save_path=./pre_data/other", gears, *selection, "--attention_mask"],
-        "export_onnx.py": ["--model_save_dir=./models", "--model_name_or_path=./my model", "--attention_mask"],
+        "export_onnx.py": [
+            "--model_save_dir=./models",
+            "--model_name=wav2vec2-base-960h",
+            "--model_name_or_path=./my model",
+            "--attention_mask",
+        ],
         "pyacl_infer.py": [
             "--model_path=./models/wav2vec2-base-960h-masked.onnx",
             "--device_id=2",
@@ -326,7 +331,7 @@ def test_int8(host, calibration):
     done = host.run("--precision=int8", f"--calibration={calibration}")
     assert (done.returncode, done.stderr) == (0, "")
     path = calibration or "./pre_data/clean/bin_file.info"
-    assert host.calls()["export_onnx.py"][1:] == ["--quantize=int8", f"--calibration={path}"]
+    assert host.calls()["export_onnx.py"][2:] == ["--quantize=int8", f"--calibration={path}"]
     assert host.calls()["pyacl_infer.py"][0] == "--model_path=./models/wav2vec2-base-960h-int8.onnx"
     assert ("int8 is calibrated on a part of the evaluated set itself" in done.stdout) == (not calibration)
 

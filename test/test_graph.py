@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 
 import numpy as np
 import onnx
@@ -14,12 +13,11 @@ import torch
 from onnx import TensorProto, helper
 
 from wav2vec2_eval.engines.model_file import external_files
-from wav2vec2_eval.errors import SuiteError
 from wav2vec2_eval.export import graph
 from wav2vec2_eval.files.names import MODEL_RECORD_KEY
 from wav2vec2_eval.sources.pytorch_model import load_model
 
-from conftest import load_for_export, noise, write_big
+from conftest import KINDS, load_for_export, make_model, noise, write_big
 
 
 def axes(model: onnx.ModelProto) -> list[tuple[str, list[str | int]]]:
@@ -59,8 +57,9 @@ def test_exported_masked_graph(masked_export, chain):
     assert "InstanceNormalization" in operators(plain) - operators(model)
 
 
-def test_folding_the_weight_norm_changes_no_answer(model_folder):
-    model = load_model(str(model_folder), attention="eager")
+@pytest.mark.parametrize("kind", KINDS)
+def test_folding_the_weight_norm_changes_no_answer(tmp_path, kind):
+    model = load_model(str(make_model(tmp_path, kind=kind)), attention="eager")
     waveform = torch.from_numpy(noise(9_000)[None].astype(np.float32))
     with torch.inference_mode():
         expected = model(waveform).logits
@@ -158,36 +157,6 @@ def test_the_name_of_the_weights_follows_from_the_model(model, tmp_path, above_2
 def test_metadata_are_written(model, tmp_path, metadata):
     graph.write_graph(model, tmp_path / "m.onnx", False, metadata)
     assert metadata_of(tmp_path / "m.onnx") == metadata
-
-
-@pytest.fixture
-def folder(model_folder, tmp_path):
-    return str(shutil.copytree(model_folder, tmp_path / "model"))
-
-
-@pytest.mark.parametrize("attention_mask", [False, True])
-def test_a_supported_model(folder, attention_mask):
-    graph.check_supported(load_model(folder), folder, attention_mask)
-
-
-@pytest.mark.parametrize(
-    ("option", "value"), [("conv_kernel", (10, 3, 3, 3, 3, 2, 3)), ("conv_stride", (5,) + (2,) * 7)]
-)
-def test_other_convolutions_are_refused(folder, option, value):
-    model = load_model(folder)
-    setattr(model.config, option, value)
-    with pytest.raises(SuiteError, match=r"expected the convolutions of wav2vec 2\.0 with kernels"):
-        graph.check_supported(model, folder, attention_mask=False)
-
-
-@pytest.mark.parametrize(("blank", "named"), [(4, r"'\|'"), (None, "'no symbol'"), (99, "'no symbol'")])
-def test_a_mask_needs_the_tokenizers_blank(folder, blank, named):
-    """Masked frames become the blank of config.json, and decoding drops the tokenizer's blank."""
-    model = load_model(folder)
-    model.config.pad_token_id = blank
-    graph.check_supported(model, folder, attention_mask=False)
-    with pytest.raises(SuiteError, match=rf"pad_token_id in config\.json is {blank}, which is {named}"):
-        graph.check_supported(model, folder, attention_mask=True)
 
 
 @pytest.mark.parametrize(("attention_mask", "names"), [(False, ["input"]), (True, ["input", "attention_mask"])])

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from transformers import Wav2Vec2ForCTC
 
 from wav2vec2_eval.errors import SuiteError
 from wav2vec2_eval.export import masked
@@ -16,12 +18,18 @@ from wav2vec2_eval.sources.pytorch_model import load_model
 from wav2vec2_eval.speech.audio import frame_count
 from wav2vec2_eval.speech.padding import GEARS
 
-from conftest import infer_on_ascend, make_model, noise, run_ok, run_script
+from conftest import SYMBOLS, infer_on_ascend, make_model, noise, run_ok, run_script
 
 FAMILIES = {
     "base": {},
     "large": {"feat_extract_norm": "layer", "conv_bias": True},
     "stable": {"feat_extract_norm": "layer", "conv_bias": True, "do_stable_layer_norm": True},
+    "hubert": {"kind": "hubert"},
+    "hubert-large": {"kind": "hubert", "feat_extract_norm": "layer", "conv_bias": True, "do_stable_layer_norm": True},
+    "hubert-unnormalised": {"kind": "hubert", "feat_proj_layer_norm": False},
+    "data2vec": {"kind": "data2vec-audio"},
+    "unispeech": {"kind": "unispeech-sat"},
+    "mms": {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "adapter_attn_dim": 8},
     "odd": {"conv_kernel": (10, 3, 3, 3, 3, 2, 3), "num_conv_pos_embeddings": 15},
 }
 
@@ -29,6 +37,8 @@ FAMILIES = {
 @pytest.fixture(scope="module", params=FAMILIES)
 def model(request, tmp_path_factory):
     folder = make_model(tmp_path_factory.mktemp(request.param), **FAMILIES[request.param])
+    if request.param == "odd":  # whose frames the suite refuses
+        return Wav2Vec2ForCTC.from_pretrained(folder, attn_implementation="eager").eval()
     return load_model(str(folder), attention="eager")
 
 
@@ -94,6 +104,23 @@ def test_what_cannot_be_exact_is_refused(tmp_path, options):
         setattr(model.config, name, value)
     with pytest.raises(SuiteError, match=f"models with {next(iter(options))} cannot be made exact"):
         masked.MaskedWav2Vec2(model)
+
+
+def test_another_position_bias_is_refused(tmp_path):
+    model = load_model(str(make_model(tmp_path, kind="wavlm")))
+    with pytest.raises(SuiteError, match="a model of model_type wavlm cannot be made exact; export without it"):
+        masked.MaskedWav2Vec2(model)
+
+
+@pytest.mark.parametrize("blank", [0, 4])
+def test_padding_frames_become_the_blank_that_decoding_drops(tmp_path, blank):
+    """config.json may name another symbol."""
+    make_model(tmp_path, pad_token_id=7)
+    special = json.loads((tmp_path / "special_tokens_map.json").read_text())
+    (tmp_path / "special_tokens_map.json").write_text(json.dumps(special | {"pad_token": SYMBOLS[blank]}))
+    wrapper = masked.MaskedWav2Vec2(load_model(str(tmp_path), attention="eager")).eval()
+    logits = wrapper(*padded(torch.from_numpy(noise(9_000)[None].astype(np.float32)), 20_000))
+    assert (logits[:, frame_count(9_000) :].argmax(-1) == blank).all()
 
 
 @pytest.mark.parametrize("on_npu", [False, True])

@@ -47,6 +47,7 @@ def changed(part: str | None, **fields: object) -> str:
         changed("symbols", blank=None),
         changed("symbols", word_delimiter=1),
         changed("symbols", lower_case=1),
+        changed("symbols", phonemes=1),
         changed("symbols", new=1),
         changed("feature_extractor", padding_value="0"),
         changed("feature_extractor", padding_value=float("inf")),
@@ -89,3 +90,12 @@ def test_one_model_may_have_several_names():
 def test_records_that_differ_are_shown(other, message):
     with pytest.raises(SuiteError, match=f"data and model are not of one model: .*{message}"):
         agreed({"data": RECORD, "nothing": None, "model": other._replace(name="c")})
+
+
+def test_only_the_record_of_a_phoneme_model_differs_from_those_of_older_versions():
+    """Older versions refuse keys that they do not know."""
+    assert "phonemes" not in format_record(RECORD)
+    phonemes = RECORD._replace(symbols=RECORD.symbols._replace(phonemes=True))
+    assert parse_record(format_record(phonemes), "here") == phonemes != RECORD
+    with pytest.raises(SuiteError, match=r"has phonemes = False, that of .* phonemes = True"):
+        agreed({"a": RECORD, "b": phonemes})

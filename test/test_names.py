@@ -103,3 +103,15 @@ def test_transcriptions_have_no_name_of_another_file():
     assert len(fixed) > 10
     assert not any(map(names.is_free, (*fixed, "0.0.bin", "a.1.npy", "0.srt", ".srt", "", "a/b", "..")))
     assert all(map(names.is_free, ("transcriptions.txt", "0.bin", "ä b.txt", "srt", "0.srt.txt", "0.ctm")))
+
+
+@pytest.mark.parametrize("name", ["wav2vec2-base-960h", "a", "a.b", "my model", "masked", "int8", "a-masked-2"])
+def test_base_names_of_exported_models(name):
+    assert names.is_base_name(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", ".a", "-a", "a/b", "a-masked", "a-int8", "a-openvino", "a.onnx", "a.om", "a.om2"]
+)
+def test_names_that_would_say_something_else_are_no_base_names(name):
+    assert not names.is_base_name(name)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
@@ -12,7 +13,7 @@ from wav2vec2_eval.errors import SuiteError
 from wav2vec2_eval.export import graph, masked, proof
 from wav2vec2_eval.files.locks import locked
 
-from conftest import load_for_export, run_script, write_big
+from conftest import KINDS, load_for_export, make_model, run_script, write_big
 
 
 @pytest.fixture
@@ -48,6 +49,21 @@ def test_an_export_that_differs_leaves_no_file(model, models, monkeypatch, big):
     with pytest.raises(SuiteError, match=r"differ by .* expected at most 1e-04"):
         proof.export_proven(model, models / "new.onnx", num_threads=2)
     check_untouched(models)
+
+
+@pytest.mark.parametrize("attention_mask", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_model_of_each_type_is_proven(tmp_path, monkeypatch, kind, attention_mask):
+    if attention_mask and kind not in masked.MASKABLE_TYPES:
+        pytest.skip("refused, see test_masked.py")
+    monkeypatch.setattr(proof, "GEARS", proof.GEARS[:8])
+    monkeypatch.setattr(proof, "MASKED_PROOF_SAMPLES", (400, 33_360))
+    model = load_for_export(make_model(tmp_path / "model", kind=kind))
+    path = tmp_path / "models/new.onnx"
+    proof.export_proven(model, path, attention_mask=attention_mask, num_threads=2)
+    graph = onnx.load(path)
+    assert [(opset.domain, opset.version) for opset in graph.opset_import] == [("", 11)]
+    assert not {node.op_type for node in graph.graph.node} & {"Identity", "If", "Loop", "NonZero", "Min", "Log"}
 
 
 def test_a_graph_that_is_not_finite_fails(model, models):

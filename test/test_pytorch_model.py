@@ -8,15 +8,18 @@ import os
 import resource
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import Wav2Vec2ForCTC
+from transformers import AutoModelForCTC, Wav2Vec2ForCTC
 
 from wav2vec2_eval.errors import SuiteError
+from wav2vec2_eval.sources.model_folder import symbols as read_symbols
 from wav2vec2_eval.sources.pytorch_model import load_model
+from wav2vec2_eval.speech.audio import frame_count
 
-from conftest import make_model
+from conftest import KINDS, SYMBOLS, make_model, noise
 
 
 @pytest.fixture
@@ -40,6 +43,140 @@ def test_the_weights_are_those_of_the_folder(folder):
     actual = load_model(str(folder)).state_dict()
     assert actual.keys() == expected.keys()
     assert all(torch.equal(actual[name], expected[name]) for name in expected)
+
+
+def with_older_names(weights):
+    """The names of weight norm before PyTorch 2, as in the files of base-960h."""
+    new, old = ".parametrizations.weight.original", ".weight_"
+    found = {key.replace(f"{new}0", f"{old}g").replace(f"{new}1", f"{old}v"): weights[key] for key in weights}
+    assert found.keys() != weights.keys()
+    return found
+
+
+def without_prefix(weights):
+    """The names in the files of a model's body, before it got a head."""
+    return {key if key.startswith("lm_head") else key.partition(".")[2]: weights[key] for key in weights}
+
+
+@pytest.mark.parametrize("older", [dict, with_older_names, without_prefix])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_model_of_each_type_is_the_one_that_transformers_loads(tmp_path, kind, older):
+    folder = make_model(tmp_path, kind=kind)
+    expected = AutoModelForCTC.from_pretrained(folder)
+    if kind != "data2vec-audio" or older != with_older_names:
+        change_weights(folder, older)
+    model = load_model(str(folder))
+    assert type(model) is type(expected)
+    waveform = torch.from_numpy(noise(9_000)[None].astype(np.float32))
+    with torch.inference_mode():
+        assert torch.equal(model(waveform).logits, expected.eval()(waveform).logits)
+    assert model(waveform).logits.shape[1] == frame_count(9_000)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_model_of_each_type_needs_its_head_and_all_layers(tmp_path, kind):
+    folder = make_model(tmp_path, kind=kind)
+    change_config(folder, num_hidden_layers=3)
+    with pytest.raises(
+        SuiteError, match=r"weights are missing \(first: .*layers\.2\..*; expected a fine-tuned .*ForCTC"
+    ):
+        load_model(str(folder))
+    change_config(folder, num_hidden_layers=2)
+    change_weights(folder, lambda weights: {key: weights[key] for key in weights if not key.startswith("lm_head")})
+    with pytest.raises(SuiteError, match=r"2 weights are missing \(first: lm_head\.bias\)"):
+        load_model(str(folder))
+
+
+@pytest.mark.parametrize("kind", ["whisper", "wav2vec2-bert", "unispeech", "", None, 5, ["hubert"], {"a": [0] * 5_000}])
+def test_a_model_of_another_type_is_refused_before_its_weights_are_read(folder, kind):
+    change_config(folder, model_type=kind)
+    (folder / "model.safetensors").write_bytes(b"never read")
+    with pytest.raises(
+        SuiteError, match=f"^{folder}: expected a CTC model of model_type wav2vec2, hubert, "
+    ) as failure:
+        load_model(str(folder))
+    assert len(str(failure.value)) < 500
+
+
+# Models for several languages
+
+
+LANGUAGES = {"eng": SYMBOLS, "fra": ["<pad>", "<s>", "</s>", "<unk>", "|", "é", "à"]}
+
+
+@pytest.fixture
+def several(tmp_path):
+    """A model for several languages, with an adapter of fra that has an output layer of its own."""
+    options = {"adapter_attn_dim": 8, "feat_extract_norm": "layer", "do_stable_layer_norm": True}
+    folder = make_model(tmp_path / "several", **options)
+    nested = {name: {symbol: index for index, symbol in enumerate(symbols)} for name, symbols in LANGUAGES.items()}
+    (folder / "vocab.json").write_text(json.dumps(nested))
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"target_lang": "eng"}))
+    other = make_model(tmp_path / "other", seed=1, vocab_size=len(LANGUAGES["fra"]), **options)
+    weights = load_file(other / "model.safetensors")
+    chosen = {key: weights[key] for key in weights if ".adapter_layer." in key or key.startswith("lm_head.")}
+    save_file(chosen, folder / "adapter.fra.safetensors", {"format": "pt"})
+    return folder
+
+
+def logits(model):
+    with torch.inference_mode():
+        return model.eval()(torch.from_numpy(noise(9_000)[None].astype(np.float32))).logits
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".bin"])
+def test_the_adapter_of_a_language_is_the_one_that_transformers_loads(several, suffix):
+    path = several / "adapter.fra.safetensors"
+    if suffix == ".bin":
+        torch.save(load_file(path), path.with_suffix(suffix))
+        path.unlink()
+    expected = logits(Wav2Vec2ForCTC.from_pretrained(several, target_lang="fra", ignore_mismatched_sizes=True))
+    model = load_model(str(several), target_lang="fra")
+    assert torch.equal(logits(model), expected)
+    assert expected.shape[2] == len(LANGUAGES["fra"]) == len(read_symbols(str(several), "fra").table)
+    assert not model.training and not any(weight.requires_grad for weight in model.parameters())
+    half = load_model(str(several), target_lang="fra", dtype=torch.float16)
+    assert {weight.dtype for weight in half.parameters()} == {torch.float16}
+
+
+def test_the_folders_own_language_may_have_an_adapter_or_not(several):
+    expected = logits(Wav2Vec2ForCTC.from_pretrained(several))
+    assert torch.equal(logits(load_model(str(several))), expected)
+    assert torch.equal(logits(load_model(str(several), target_lang="eng")), expected)
+    path = several / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"target_lang": "fra"}))
+    assert torch.equal(logits(load_model(str(several))), logits(load_model(str(several), target_lang="fra")))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda weights: weights | {"wav2vec2.x": torch.zeros(3)},
+            r"1 weights are not in the model \(first: wav2vec2.x",
+        ),
+        (lambda weights: {"lm_head.bias": weights["lm_head.bias"]}, "weights are missing"),
+        (lambda weights: weights | {"lm_head.weight": torch.zeros(7, 3)}, r"of another shape \(first: lm_head.weight"),
+        (lambda weights: {}, "expected an adapter with an lm_head"),
+        (lambda weights: weights | {"lm_head.bias": torch.zeros(9)}, "outputs in adapter.fra.safetensors is 9"),
+    ],
+)
+def test_an_adapter_of_another_model_is_refused(several, change, message):
+    path = several / "adapter.fra.safetensors"
+    save_file(change(load_file(path)), path, {"format": "pt"})
+    with pytest.raises(SuiteError, match=message) as failure:
+        read_symbols(str(several), "fra")
+        load_model(str(several), target_lang="fra")
+    assert len(str(failure.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("language", ["../fra", "a/b", "deu", "fra\n"])
+def test_a_language_that_is_not_there_is_refused(several, language):
+    for read in (read_symbols, lambda name, language: load_model(name, target_lang=language)):
+        with pytest.raises(SuiteError, match=r"has no vocabulary of|expected the name of a language") as failure:
+            read(str(several), language)
+        assert len(str(failure.value).splitlines()) == 1
 
 
 def change_config(folder, **values):
@@ -69,14 +206,6 @@ def as_parts(folder):
     for name in set(names.values()):
         save_file({key: weights[key] for key in names if names[key] == name}, folder / name, {"format": "pt"})
     (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": names}))
-
-
-def with_older_names(weights):
-    """The names of weight norm before PyTorch 2, as in the files of base-960h."""
-    new, old = ".parametrizations.weight.original", ".weight_"
-    found = {key.replace(f"{new}0", f"{old}g").replace(f"{new}1", f"{old}v"): weights[key] for key in weights}
-    assert found.keys() != weights.keys()
-    return found
 
 
 def with_training_parts(weights):

@@ -163,6 +163,16 @@ def test_a_symbol_counts_for_confidence_by_its_frames_and_not_by_its_characters(
     assert word == ("<unk>A", 0.0, 0.04, pytest.approx(0.5))
 
 
+@pytest.mark.parametrize("clean_up", [False, True])
+def test_every_phoneme_is_a_word(clean_up):
+    symbols = Symbols(("<pad>", "|", "tʃ", "ə", "'s"), clean_up=clean_up, phonemes=True)
+    path = BestPath(np.array([2, 2, 0, 3, 1, 3, 4]), np.ones(7, np.float32))
+    expected = [("tʃ", 0, 2), ("ə", 3, 4), ("ə", 5, 6), ("'s", 6, 7)]
+    if clean_up:
+        expected[2:] = [("ə's", 5, 7)]
+    assert offsets(words(path, symbols)) == expected
+
+
 def test_words_are_those_of_the_pipeline_of_transformers():
     import torch
     from transformers import AutoModelForCTC, pipeline

@@ -251,13 +251,18 @@ def chunking(args: argparse.Namespace) -> Chunking | None:
 
 
 def add_model_option(parser: argparse.ArgumentParser, default: str | None = MODEL_ID) -> None:
-    """`--model_name_or_path`."""
+    """`--model_name_or_path` and `--target_lang`."""
     parser.add_argument(
         "--model_name_or_path",
         type=path_text,
         default=default,
         metavar="MODEL",
         help="hub id, or local folder with the hub's files",
+    )
+    parser.add_argument(
+        "--target_lang",
+        metavar="LANG",
+        help="language of a model for several, such as MMS; without it, the one that the model's tokenizer names",
     )
 
 

@@ -212,7 +212,8 @@ class Evaluation:
         self._script("preprocess.py", *options, *self.selection, *self.unusable, *self.masked)
 
     def export(self) -> None:
-        options = ["--model_save_dir=./models", *given(self.args, "model_name_or_path"), *self.masked]
+        name = f"--model_name={MODEL_NAME}"  # given, so that the export of another model is replaced
+        options = ["--model_save_dir=./models", name, *given(self.args, "model_name_or_path"), *self.masked]
         if self.args.precision == "int8":
             if not self.args.calibration:
                 say("int8 is calibrated on a part of the evaluated set itself; see --calibration")

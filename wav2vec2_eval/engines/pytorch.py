@@ -17,7 +17,7 @@ from .precision import PRECISIONS
 
 if TYPE_CHECKING:
     import torch
-    from transformers import Wav2Vec2ForCTC
+    from transformers import PreTrainedModel
 
 
 class Device:
@@ -57,7 +57,7 @@ def open_device(name: str) -> Device:
 class PytorchEngine(Engine):
     """One utterance at a time, on a model that is moved to the device in this precision."""
 
-    def __init__(self, model: Wav2Vec2ForCTC, device: Device, precision: str, num_threads: int) -> None:
+    def __init__(self, model: PreTrainedModel, device: Device, precision: str, num_threads: int) -> None:
         import torch
         import transformers
 

@@ -12,49 +12,33 @@ import onnx
 import torch
 from onnx.external_data_helper import load_external_data_for_model
 from torch.nn.utils import parametrize
-from transformers import Wav2Vec2ForCTC
+from transformers import PreTrainedModel
 
 from ..engines.model_file import external_files
-from ..errors import SuiteError
 from ..files.names import ATTENTION_MASK, INPUT, OUTPUT
-from ..sources.model_folder import symbols
-from ..speech.audio import CONV_KERNELS, CONV_STRIDES
 from .masked import MaskedWav2Vec2
 from .new_model import weights_beside
+from .wavlm import exportable
 
 OPSET = 11  # the oldest that ATC documents for every CANN version in use
 TRACED_SAMPLES = 40_000
 NO_METADATA: Mapping[str, str] = MappingProxyType({})
 
 
-def check_supported(model: Wav2Vec2ForCTC, name: str, attention_mask: bool) -> None:
-    """Raise SuiteError for a model whose frames or blank differ from those that the rest of the suite expects."""
-    kernels, strides = tuple(model.config.conv_kernel), tuple(model.config.conv_stride)
-    if (kernels, strides) != (CONV_KERNELS, CONV_STRIDES):
-        raise SuiteError(
-            f"{name}: expected the convolutions of wav2vec 2.0 with kernels {CONV_KERNELS} and strides {CONV_STRIDES}, "
-            f"found {kernels} and {strides}, which give other frames"
-        )
-    if attention_mask:
-        # Masked frames are filled with config.json's pad_token_id; decoding drops the tokenizer's pad_token.
-        known, blank = symbols(name), model.config.pad_token_id
-        symbol = "no symbol" if blank is None else dict(enumerate(known.table)).get(blank, "no symbol")
-        if symbol != known.blank:
-            raise SuiteError(
-                f"{name}: pad_token_id in config.json is {blank}, which is {symbol!r}, but the tokenizer's pad_token "
-                f"is {known.blank!r}; --attention_mask needs them to be the same"
-            )
+def fold_weight_norm(model: PreTrainedModel) -> None:
+    """Replace the positional convolution's weight norm, which only training needs, by the resulting weight.
 
-
-def fold_weight_norm(model: Wav2Vec2ForCTC) -> None:
-    """Replace the positional convolution's weight norm, which only training needs, by the resulting weight."""
-    parametrize.remove_parametrizations(model.wav2vec2.encoder.pos_conv_embed.conv, "weight")
+    (Data2Vec, and HuBERT with a BatchNorm there, have no weight norm.)
+    """
+    for module in list(model.modules()):
+        if parametrize.is_parametrized(module):
+            parametrize.remove_parametrizations(module, "weight")
 
 
 class _Logits(torch.nn.Module):
     """The model without its mask: (B, T) waveforms -> (B, F, V) logits."""
 
-    def __init__(self, model: Wav2Vec2ForCTC) -> None:
+    def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
         self.model = model
 
@@ -63,7 +47,7 @@ class _Logits(torch.nn.Module):
         return logits
 
 
-def exported_module(model: Wav2Vec2ForCTC, attention_mask: bool) -> torch.nn.Module:
+def exported_module(model: PreTrainedModel, attention_mask: bool) -> torch.nn.Module:
     """What `write_graph` traces: (B, T) waveforms, and (B, T) masks with `attention_mask` -> (B, F, V) logits."""
     return MaskedWav2Vec2(model) if attention_mask else _Logits(model)
 
@@ -74,13 +58,14 @@ def input_names(attention_mask: bool) -> list[str]:
 
 
 def write_graph(
-    model: Wav2Vec2ForCTC, path: Path, attention_mask: bool, metadata: Mapping[str, str] = NO_METADATA
+    model: PreTrainedModel, path: Path, attention_mask: bool, metadata: Mapping[str, str] = NO_METADATA
 ) -> None:
     """Write the graph of `model` to `path`: inputs (batch_size, data_len) -> logits (batch_size, frames, symbols).
 
     A model above 2 GB gets its weights in one more file, in the same folder, which is to have no other files.
     """
-    trace(exported_module(model, attention_mask), input_names(attention_mask), path)
+    with exportable(model):
+        trace(exported_module(model, attention_mask), input_names(attention_mask), path)
     graph = onnx.load(path, load_external_data=False)
     remove_no_ops(graph)
     onnx.helper.set_model_props(graph, dict(metadata))

@@ -31,7 +31,7 @@ from ..speech.ctc import Symbols, greedy_decode
 from .new_model import new_model
 
 if TYPE_CHECKING:
-    from transformers import Wav2Vec2ForCTC
+    from transformers import PreTrainedModel
 
 FLOAT_CONVOLUTIONS = 4
 CALIBRATED_UTTERANCES = 300  # at most; NNCF's own default
@@ -97,7 +97,7 @@ def check_installed() -> None:
         raise SuiteError(f"--quantize: NNCF cannot be imported; {INSTALL_OPENVINO}") from None
 
 
-def check_size(model: Wav2Vec2ForCTC, name: str) -> None:
+def check_size(model: PreTrainedModel, name: str) -> None:
     """Raise SuiteError if the model is too large to be quantized."""
     size = sum(weight.nbytes for weight in model.parameters())
     if size > MOST_BYTES:

@@ -10,7 +10,7 @@ that position, too. The values at real positions must depend on real positions a
 - GroupNorm of the first layer: mean and variance are taken over the real positions instead of all positions.
 - Feature projection, feed-forward and LayerNorms: each frame is computed by itself, so nothing needs to change.
 - Positional convolution: in an unpadded utterance it reads zeros beyond the end. So the padding frames are set to zero
-  before it.
+  before it. (Data2Vec has several, one after the other; each one needs that.)
 - Attention: the scores of padding frames are lowered until their weights are exactly zero.
 - Logits: those of padding frames become the blank, which decodes to nothing.
 
@@ -20,15 +20,19 @@ Add, Sub and Sqrt to the graph, and no shape is computed from data.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from transformers import Wav2Vec2ForCTC
-from transformers.models.wav2vec2.modeling_wav2vec2 import Wav2Vec2GroupNormConvLayer
+from transformers import PreTrainedModel
 
 from ..errors import SuiteError
 from ..speech.audio import hop_length, receptive_field
 
 # Added to the attention scores of padding frames: far below any score, so exp() gives 0, and within float16's range.
 NO_ATTENTION = -10_000.0
+
+# Their encoders have the layers that are listed above. WavLM's attention adds a position bias, which the list lacks.
+MASKABLE_TYPES = ("wav2vec2", "hubert", "data2vec-audio", "unispeech-sat")
 
 
 class MaskedWav2Vec2(torch.nn.Module):
@@ -39,44 +43,52 @@ class MaskedWav2Vec2(torch.nn.Module):
 
     blank: torch.Tensor  # (V,) logits of the blank alone
 
-    def __init__(self, model: Wav2Vec2ForCTC) -> None:
+    def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
         config = model.config
+        if config.model_type not in MASKABLE_TYPES:
+            raise SuiteError(
+                f"--attention_mask: a model of model_type {config.model_type} cannot be made exact; export without it"
+            )
         for option in ("add_adapter", "conv_pos_batch_norm"):
             if getattr(config, option, False):
                 raise SuiteError(f"--attention_mask: models with {option} cannot be made exact; export without it")
-        if config.feat_extract_norm not in ("group", "layer"):
-            raise SuiteError(f"--attention_mask: expected GroupNorm or LayerNorm, found {config.feat_extract_norm}")
+        norm = getattr(config, "feat_extract_norm", "layer")  # Data2Vec has no choice
+        if norm not in ("group", "layer"):
+            raise SuiteError(f"--attention_mask: expected GroupNorm or LayerNorm, found {norm}")
         self.model = model
+        self.body: Any = model.base_model  # of which each type has a class of its own
         blank = torch.zeros(model.lm_head.out_features)
         blank[config.pad_token_id] = 1.0
         self.register_buffer("blank", blank)
 
     def forward(self, waveform: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        config, encoder = self.model.config, self.model.wav2vec2.encoder
+        config, encoder = self.model.config, self.body.encoder
+        stable = getattr(config, "do_stable_layer_norm", False)  # Data2Vec has no choice
         features = self._extract_features(waveform, attention_mask)
-        hidden, _ = self.model.wav2vec2.feature_projection(features.transpose(1, 2))
+        projected = self.body.feature_projection(features.transpose(1, 2))
+        hidden = projected if isinstance(projected, torch.Tensor) else projected[0]  # others than HuBERT return two
 
         first = receptive_field(config.conv_kernel, config.conv_stride) - 1  # the last sample of the first frame
         real = attention_mask[:, first :: hop_length(config.conv_stride)]  # (B, F)
         frames = real.unsqueeze(-1)
 
         hidden = hidden * frames
-        hidden = hidden + encoder.pos_conv_embed(hidden)
-        if not config.do_stable_layer_norm:
+        hidden = hidden + _positions(encoder.pos_conv_embed, hidden, frames)
+        if not stable:
             hidden = encoder.layer_norm(hidden)
         scores = ((1.0 - real) * NO_ATTENTION).unsqueeze(1).unsqueeze(1)  # (B, heads, queries, F)
         for layer in encoder.layers:
             hidden = layer(hidden, attention_mask=scores)
-        if config.do_stable_layer_norm:
+        if stable:
             hidden = encoder.layer_norm(hidden)
         logits: torch.Tensor = self.model.lm_head(hidden)
         return logits * frames + self.blank * (1.0 - frames)
 
     def _extract_features(self, waveform: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        first, *others = self.model.wav2vec2.feature_extractor.conv_layers
+        first, *others = self.body.feature_extractor.conv_layers
         hidden: torch.Tensor = waveform.unsqueeze(1)
-        if isinstance(first, Wav2Vec2GroupNormConvLayer):
+        if isinstance(getattr(first, "layer_norm", None), torch.nn.GroupNorm):
             hidden = first.conv(hidden)
             kernel, stride = self.model.config.conv_kernel[0], self.model.config.conv_stride[0]
             real = attention_mask[:, kernel - 1 :: stride].unsqueeze(1)  # (B, 1, positions)
@@ -86,6 +98,17 @@ class MaskedWav2Vec2(torch.nn.Module):
         for layer in others:
             hidden = layer(hidden)
         return hidden
+
+
+def _positions(embedding: Any, hidden: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
+    """The positional convolution of (B, F, H), or several of them; `frames` (B, F, 1) is 1 at real frames."""
+    if not hasattr(embedding, "layers"):
+        alone: torch.Tensor = embedding(hidden)
+        return alone
+    hidden, real = hidden.transpose(1, 2), frames.transpose(1, 2)
+    for layer in embedding.layers:
+        hidden = layer(hidden) * real
+    return hidden.transpose(1, 2)
 
 
 def _masked_group_norm(hidden: torch.Tensor, real: torch.Tensor, norm: torch.nn.GroupNorm) -> torch.Tensor:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from tqdm import tqdm
-from transformers import Wav2Vec2ForCTC
+from transformers import PreTrainedModel
 
 from ..engines.base import Engine
 from ..engines.choose import open_engine
@@ -26,7 +26,7 @@ MAX_RELATIVE_ERROR = 1e-4
 
 
 def export_proven(
-    model: Wav2Vec2ForCTC,
+    model: PreTrainedModel,
     path: Path,
     *,
     attention_mask: bool = False,
@@ -42,7 +42,7 @@ def export_proven(
         prove(model, new, attention_mask, num_threads)
 
 
-def prove(model: Wav2Vec2ForCTC, path: Path, attention_mask: bool, num_threads: int) -> None:
+def prove(model: PreTrainedModel, path: Path, attention_mask: bool, num_threads: int) -> None:
     """Raise SuiteError unless the file computes what `model` computes, in every engine that this host's CPU has."""
     for name in ("onnxruntime", "openvino") if is_installed() else ("onnxruntime",):
         gears = GEARS if name == "onnxruntime" else GEARS[::-OTHER_PROOF_STEP][::-1]
@@ -65,7 +65,7 @@ def relative_error(actual: np.ndarray, expected: np.ndarray) -> float:
     return float(abs(actual - expected).max() / abs(expected).max())
 
 
-def compare(model: Wav2Vec2ForCTC, engine: Engine) -> Iterator[float]:
+def compare(model: PreTrainedModel, engine: Engine) -> Iterator[float]:
     """Relative errors of the exported `model` on noise of several lengths, and on a batch."""
     noise = np.random.default_rng(0).standard_normal
     shapes = [(1, length) for length in PROOF_SAMPLES]
@@ -78,7 +78,7 @@ def compare(model: Wav2Vec2ForCTC, engine: Engine) -> Iterator[float]:
         yield error
 
 
-def compare_padded(model: Wav2Vec2ForCTC, engine: Engine, all_gears: Sequence[int]) -> Iterator[float]:
+def compare_padded(model: PreTrainedModel, engine: Engine, all_gears: Sequence[int]) -> Iterator[float]:
     """Relative errors of the exported masked model, padded to every gear that fits, against the unpadded `model`.
 
     Frames beyond the end must be the blank: infinite error otherwise.
@@ -103,7 +103,7 @@ def compare_padded(model: Wav2Vec2ForCTC, engine: Engine, all_gears: Sequence[in
     yield from compare_batch(model, engine)
 
 
-def compare_batch(model: Wav2Vec2ForCTC, engine: Engine) -> Iterator[float]:
+def compare_batch(model: PreTrainedModel, engine: Engine) -> Iterator[float]:
     """Relative errors of two utterances of different length in one batch, against each utterance alone."""
     long, short = 20_000, 12_345
     waveforms = [np.random.default_rng(1).standard_normal(length, dtype=np.float32) for length in (long, short)]

@@ -19,6 +19,8 @@ from .file_list import COPY_AGAIN, Source
 from .names import MODEL_RECORD_KEY, MODEL_RECORD_NAME
 from .text import decode, parse_json
 
+# Left out where it is False, so that older versions of the suite read the records of all models that they know.
+_NEWER = "phonemes"
 _FIELDS = [set(FeatureExtractor._fields), set(Symbols._fields)]
 
 
@@ -35,7 +37,7 @@ def format_record(record: ModelRecord) -> str:
     content = {
         "model": record.name,
         "feature_extractor": record.extractor._asdict(),
-        "symbols": record.symbols._asdict(),
+        "symbols": {name: value for name, value in record.symbols._asdict().items() if value or name != _NEWER},
     }
     return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
 
@@ -46,6 +48,7 @@ def parse_record(text: str, where: str) -> ModelRecord:
         content = parse_json(text)
         if not isinstance(content, dict) or not isinstance(content["model"], str):
             raise ValueError("model")
+        content["symbols"].setdefault(_NEWER, False)
         if [set(content[name]) for name in ("feature_extractor", "symbols")] != _FIELDS:
             raise ValueError("fields")
         extractor = FeatureExtractor(**content["feature_extractor"])
@@ -59,7 +62,7 @@ def parse_record(text: str, where: str) -> ModelRecord:
 def _check(extractor: FeatureExtractor, symbols: Symbols) -> None:
     """Raise ValueError unless every field is of its type."""
     texts = (*symbols.table, symbols.blank, symbols.replace_word_delimiter)
-    flags = (symbols.lower_case, symbols.clean_up, extractor.do_normalize)
+    flags = (symbols.lower_case, symbols.clean_up, symbols.phonemes, extractor.do_normalize)
     if not all(type(each) is str for each in texts) or not all(type(each) is bool for each in flags):
         raise ValueError("a field of another type")
     if type(symbols.word_delimiter) not in (str, type(None)) or symbols.blank not in symbols.table:

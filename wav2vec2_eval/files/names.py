@@ -45,6 +45,7 @@ SUMMARY_DATA_NAME = "summary.json"
 MASKED_SUFFIX = "-masked"
 INT8_SUFFIX = "-int8"
 CONVERSION_SUFFIX = "-openvino"  # folder of the model's conversion, beside the model
+_NOT_AT_THE_END = (MASKED_SUFFIX, INT8_SUFFIX, CONVERSION_SUFFIX, ".onnx", ".om", ".om2")
 _WEIGHTS = re.compile(r"-[0-9a-f]{16}\.data")  # after the model's name without its suffix
 
 # Inside an exported model: the inputs in order (only a masked model has the second), the output, the
@@ -127,6 +128,11 @@ def weights_name(model: str, digest: str) -> str:
 def is_weights_of(model: str, name: str) -> bool:
     """Whether a file name is one that `weights_name` gives."""
     return name.startswith(model) and _WEIGHTS.fullmatch(name[len(model) :]) is not None
+
+
+def is_base_name(name: str) -> bool:
+    """Whether `model_name` makes file names of it that say which model is masked, and which is int8."""
+    return is_plain(name) and not name.startswith(("-", ".")) and not name.endswith(_NOT_AT_THE_END)
 
 
 def model_name(base: str, *, attention_mask: bool = False, int8: bool = False) -> str:

@@ -7,17 +7,25 @@ The network is used for hub ids only.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import SuiteError, one_line
+from ..files.names import is_plain
 from ..files.text import parse_json, read_text
-from ..speech.audio import SAMPLE_RATE
+from ..speech.audio import CONV_KERNELS, CONV_STRIDES, SAMPLE_RATE
 from ..speech.ctc import Symbols
 from ..speech.feature_extractor import FeatureExtractor
 from .hub import model_file
+from .tokenizer import TokenizerFiles, read_tokenizer
 
+# The first one is meant where config.json names none.
+MODEL_TYPES = ("wav2vec2", "hubert", "wavlm", "data2vec-audio", "unispeech-sat")
+
+_SAFE = ".safetensors"
 _AGAIN = "copy the model folder again"
 
 
@@ -38,8 +46,37 @@ def read_json(model: str, name: str, *, required: bool = True) -> dict[str, Any]
     return content
 
 
+def check_type(model: str, config: Mapping[str, Any]) -> None:
+    """Raise SuiteError for a model of another kind, by its config.json."""
+    kind = config.get("model_type", MODEL_TYPES[0])  # a Wav2Vec2Config needs to say nothing
+    if kind not in MODEL_TYPES:
+        raise SuiteError(
+            f"{model}: expected a CTC model of model_type {', '.join(MODEL_TYPES)}, found {kind!s:.100} in config.json"
+        )
+
+
+def read_config(model: str) -> dict[str, Any]:
+    """Read config.json. Raises SuiteError unless the model is of a supported type, with the frames of wav2vec 2.0."""
+    config = read_json(model, "config.json")
+    check_type(model, config)
+    if config.get("add_adapter"):
+        raise SuiteError(
+            f"{model}: add_adapter in config.json is {config['add_adapter']!s:.20}: convolutions behind the encoder "
+            f"give other frames than those of wav2vec 2.0, which the suite expects; use a model without them"
+        )
+    for name, expected in (("conv_kernel", CONV_KERNELS), ("conv_stride", CONV_STRIDES)):
+        found = config.get(name, expected)
+        if not isinstance(found, (list, tuple)) or tuple(found) != expected:
+            raise SuiteError(
+                f"{model}: expected the convolutions of wav2vec 2.0, {name} {expected}, found {found!s:.100} in "
+                f"config.json, which gives other frames"
+            )
+    return config
+
+
 def feature_extractor(model: str) -> FeatureExtractor:
     """Read the feature extractor's settings. Raises SuiteError unless it takes a 16 kHz waveform."""
+    check_type(model, read_json(model, "config.json", required=False))  # which says more than the extractor's type
     # transformers 5 saves it inside processor_config.json.
     config = read_json(model, "processor_config.json", required=False).get("feature_extractor")
     config = config if isinstance(config, dict) else read_json(model, "preprocessor_config.json")
@@ -64,77 +101,59 @@ def _is_float32(value: object) -> bool:
     return type(value) in (int, float) and bool(abs(value) <= float(np.finfo(np.float32).max))  # type: ignore[arg-type]
 
 
-def symbols(model: str) -> Symbols:
+def symbols(model: str, target_lang: str | None = None) -> Symbols:
     """Read the model's symbols in id order, and its tokenizer's settings.
 
-    Raises SuiteError unless the symbols cover exactly the model's outputs (`vocab_size` of its config.json).
+    Of a model for several languages (MMS), they are those of `target_lang`, or of the language that the folder names.
+    Raises SuiteError unless the symbols cover exactly the model's outputs.
     """
-    tokenizer = read_json(model, "tokenizer_config.json", required=False)
-    special = read_json(model, "special_tokens_map.json", required=False)
-    vocabulary = read_json(model, "vocab.json")
-    added = read_json(model, "added_tokens.json", required=False)
-    vocab_size = read_json(model, "config.json").get("vocab_size", 0)
+    files = TokenizerFiles(
+        vocabulary=read_json(model, "vocab.json"),
+        tokenizer=read_json(model, "tokenizer_config.json", required=False),
+        special=read_json(model, "special_tokens_map.json", required=False),
+        added=read_json(model, "added_tokens.json", required=False),
+        config=read_config(model),
+    )
     try:
-        return _symbols(model, vocab_size, vocabulary, added, tokenizer, special)
+        tokenizer = read_tokenizer(model, files, target_lang)
+        num_outputs = files.config.get("vocab_size", 0)
+        if type(num_outputs) is not int:
+            raise ValueError(f"config.json: vocab_size is {num_outputs!r:.100}")
     except (TypeError, ValueError, KeyError, AttributeError) as error:
         raise SuiteError(
             f"{model}: expected the vocabulary and tokenizer files of a Wav2Vec2CTCTokenizer, found others "
             f"({one_line(error, 200)})"
         ) from None
+    path = adapter(model, target_lang)
+    if path is None:
+        return tokenizer.symbols(model, num_outputs, "vocab_size in config.json")
+    return tokenizer.symbols(model, _head_size(path) or tokenizer.num_known(), f"the number of outputs in {path.name}")
 
 
-def _symbols(
-    model: str,
-    vocab_size: object,
-    vocabulary: dict[str, Any],
-    added: dict[str, Any],
-    tokenizer: dict[str, Any],
-    special: dict[str, Any],
-) -> Symbols:
-    decoder = tokenizer.get("added_tokens_decoder", {})
-    added = {**added, **{_content(token): int(index) for index, token in decoder.items()}}
-    for name, ids in (("vocab.json", vocabulary), ("the added tokens", added)):
-        if not all(type(index) is int and index >= 0 for index in ids.values()) or len(set(ids.values())) < len(ids):
-            raise ValueError(f"{name}: the ids are not different whole numbers")
-    if type(vocab_size) is not int:
-        raise ValueError(f"config.json: vocab_size is {vocab_size!r:.100}")
-    table = {index: symbol for symbol, index in {**vocabulary, **added}.items()}
-    # Added tokens may lie beyond the model's outputs, where they are never predicted; the vocabulary may not.
-    if not all(index in table for index in range(vocab_size)) or not all(i < vocab_size for i in vocabulary.values()):
-        raise SuiteError(
-            f"{model}: vocab.json holds {len(vocabulary)} symbols, but vocab_size in config.json is "
-            f"{vocab_size!s:.20}; the folder mixes two models"
-        )
+def adapter(model: str, target_lang: str | None = None) -> Path | None:
+    """The weights of one language of a model for several (MMS), with an output layer of its own; None without such.
 
-    def setting(name: str, default: str) -> str | None:
-        found = [source[name] for source in (tokenizer, special) if name in source]
-        values = {None if token is None else _content(token) for token in found}  # a word delimiter may be null
-        if len(values) > 1:
-            raise SuiteError(f"{model}: its two tokenizer files disagree about {name}: {sorted(map(str, values))}")
-        return values.pop() if values else default
-
-    def flag(name: str) -> bool:
-        value = tokenizer.get(name)
-        if not (value is None or isinstance(value, bool)):
-            raise ValueError(f"tokenizer_config.json: {name} is {value!r:.100}")
-        return bool(value)
-
-    blank = setting("pad_token", "<pad>")
-    if blank is None or blank not in table.values():
-        raise SuiteError(f"{model}: its pad_token, the CTC blank, is {blank!r:.100}, which is not in vocab.json")
-    return Symbols(
-        table=tuple(table[index] for index in range(vocab_size)),
-        blank=blank,
-        word_delimiter=setting("word_delimiter_token", "|"),
-        replace_word_delimiter=_content(tokenizer.get("replace_word_delimiter_char", " ")),
-        lower_case=flag("do_lower_case"),
-        clean_up=flag("clean_up_tokenization_spaces"),
-    )
+    The language is `target_lang`, or else the one that the folder names.
+    """
+    if read_json(model, "config.json").get("adapter_attn_dim") is None:
+        return None
+    language = target_lang or read_json(model, "tokenizer_config.json", required=False).get("target_lang")
+    if language is None:
+        return None
+    if not isinstance(language, str) or not is_plain(language):
+        raise SuiteError(f"{model}: expected the name of a language as target_lang, found {language!r:.40}")
+    paths = [model_file(model, f"adapter.{language}{suffix}", required=False) for suffix in (_SAFE, ".bin")]
+    return next((path for path in paths if path is not None and os.path.lexists(path)), None)
 
 
-def _content(token: object) -> str:
-    """The text of a token, which is stored as plain text or as an object with a `content`."""
-    content = token.get("content") if isinstance(token, dict) else token
-    if not isinstance(content, str):
-        raise ValueError(f"a token is {token!r:.100}")
-    return content
+def _head_size(path: Path) -> int | None:
+    """The number of outputs of an adapter, read without its weights; None if only PyTorch can read it."""
+    if path.suffix != _SAFE:
+        return None
+    from safetensors import safe_open
+
+    try:
+        with safe_open(path, "np") as file:
+            return int(file.get_slice("lm_head.bias").get_shape()[0])
+    except Exception as error:  # of the system, and of the library for files that are not whole
+        raise SuiteError(f"{path}: expected an adapter with an lm_head ({one_line(error, 200)}); {_AGAIN}") from None

@@ -23,6 +23,7 @@ class Symbols(NamedTuple):
     replace_word_delimiter: str = " "
     lower_case: bool = False
     clean_up: bool = False  # remove blanks before punctuation, a setting of older tokenizers
+    phonemes: bool = False  # a blank between two symbols, and none for a word delimiter
 
 
 # What transformers' `clean_up_tokenization` replaces, in its order.
@@ -70,15 +71,15 @@ def best_path(logits: np.ndarray, name: str = "logits") -> BestPath:
 def pieces(ids: np.ndarray, symbols: Symbols) -> list[Piece]:
     """The symbols of the text with their frames: (F,) ids, repeats merged, without blanks.
 
-    The frames are the `char_offsets` of `Wav2Vec2CTCTokenizer.decode`.
+    The frames are the `char_offsets` of transformers' tokenizer. Of phonemes, word delimiters are left out.
     """
     starts, ends, texts = _spoken(ids, symbols)
     return list(map(Piece, texts, starts.tolist(), ends.tolist()))
 
 
 def decode(ids: np.ndarray, symbols: Symbols) -> str:
-    """The text of (F,) ids, equal to that of `Wav2Vec2CTCTokenizer.decode` with special tokens kept."""
-    text = "".join(_spoken(ids, symbols)[2]).strip()
+    """The text of (F,) ids, equal to that of transformers' tokenizer with special tokens kept."""
+    text = (" " if symbols.phonemes else "").join(_spoken(ids, symbols)[2]).strip()
     if symbols.lower_case:
         text = text.lower()
     if symbols.clean_up:
@@ -94,8 +95,9 @@ def _spoken(ids: np.ndarray, symbols: Symbols) -> tuple[np.ndarray, np.ndarray, 
         ids = np.array(list(map(table.index, table)))[ids]
     starts = np.flatnonzero(np.diff(ids, prepend=-1))
     ends = np.append(starts[1:], len(ids))
-    if symbols.blank in table:
-        spoken = ids[starts] != table.index(symbols.blank)
+    dropped = {symbols.blank, *((symbols.word_delimiter,) if symbols.phonemes else ())}
+    for symbol in dropped.intersection(table):
+        spoken = ids[starts] != table.index(symbol)
         starts, ends = starts[spoken], ends[spoken]
     texts = [table[index] for index in ids[starts].tolist()]
     delimiter, replacement = symbols.word_delimiter, symbols.replace_word_delimiter
