@@ -24,10 +24,14 @@ from wav2vec2_eval import MODEL_NAME, cli
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wav2vec2_eval.engines.model_file import external_files
 from wav2vec2_eval.files.names import INT8_SUFFIX, MASKED_SUFFIX, MODEL_RECORD_KEY, is_base_name, model_name
 from wav2vec2_eval.machine.cpu import default_threads
+
+if TYPE_CHECKING:
+    from wav2vec2_eval.files.model_record import ModelRecord
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -70,22 +74,28 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
-def check_replaced(paths: Sequence[Path], model: str) -> None:
-    """Raise SuiteError if a file that the export would replace was exported from another model than `model`."""
+def check_replaced(paths: Sequence[Path], record: ModelRecord) -> None:
+    """Raise SuiteError if a file that the export would replace was exported from another model than that of `record`.
+
+    The same folder is another model if it has other symbols: those of another language.
+    """
     from wav2vec2_eval.engines.model_file import read_metadata
     from wav2vec2_eval.errors import SuiteError
     from wav2vec2_eval.files.model_record import parse_record
 
     for path in filter(Path.is_file, paths):
         try:
-            earlier = parse_record(read_metadata(path)[MODEL_RECORD_KEY], str(path)).name
+            earlier = parse_record(read_metadata(path)[MODEL_RECORD_KEY], str(path))
         except (SuiteError, KeyError):
             continue  # nobody knows of which model it is
-        if earlier != model and Path(earlier).resolve() != Path(model).resolve():
+        model, other = record.name, earlier.name
+        is_same = other == model or Path(other).resolve() == Path(model).resolve()
+        if not is_same or earlier.symbols != record.symbols:
+            what = "with other symbols" if is_same else f"from {other}"
             proposed = model.rstrip("/").rpartition("/")[2].rpartition("--")[2]
             proposed = proposed if is_base_name(proposed) and proposed != MODEL_NAME else "NAME"
             raise SuiteError(
-                f"{path} was exported from {earlier}, and {model} would replace it; give --model_name={proposed} to "
+                f"{path} was exported {what}, and {model} would replace it; give --model_name={proposed} to "
                 f"keep both, or --model_name={MODEL_NAME} to replace it"
             )
 
@@ -105,7 +115,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     name = args.model_name_or_path
     record = ModelRecord(name, feature_extractor(name), symbols(name, args.target_lang))
     if args.model_name is None:
-        check_replaced([path, quantized] if args.quantize else [path], name)
+        check_replaced([path, quantized] if args.quantize else [path], record)
     from wav2vec2_eval.export import int8
 
     if args.quantize:  # report mistakes in these options before the long export
