@@ -28,11 +28,15 @@ from conftest import ORDER, ROOT, SYMBOLS, make_model, run_script, script_main, 
 DEFAULT = "wav2vec2-base-960h.onnx"
 
 
+def record_of(model: str, folder: Path) -> ModelRecord:
+    """The record of a model that the user has named `model`, and whose small files are in `folder`."""
+    return ModelRecord(model, feature_extractor(str(folder)), symbols(str(folder)))
+
+
 def write_export(path: Path, model: str, record: Path) -> bytes:
     """A file as if it had been exported from `model`, whose symbols are those of the folder `record`."""
     graph = small_graph(masked=False)
-    text = format_record(ModelRecord(model, feature_extractor(str(record)), symbols(str(record))))
-    onnx.helper.set_model_props(graph, {MODEL_RECORD_KEY: text})
+    onnx.helper.set_model_props(graph, {MODEL_RECORD_KEY: format_record(record_of(model, record))})
     path.parent.mkdir(exist_ok=True)
     onnx.save(graph, path)
     return path.read_bytes()
@@ -121,7 +125,22 @@ def test_the_proposed_name_is_one_that_is_taken(here, model, proposed):
     write_export(here / "models" / DEFAULT, "a/b", here / "mine/model")
     check_replaced = runpy.run_path(str(ROOT / "export_onnx.py"))["check_replaced"]
     with pytest.raises(SuiteError, match=f"give --model_name={proposed} to keep both"):
-        check_replaced([here / "models" / DEFAULT], model)
+        check_replaced([here / "models" / DEFAULT], record_of(model, here / "mine/model"))
+
+
+def test_the_export_in_another_language_is_not_replaced(here, export):
+    """An MMS model's folder has a vocabulary for each language."""
+    folder = here / "mine/model"
+    names = {symbol: index for index, symbol in enumerate(SYMBOLS)}
+    swapped = {symbol: {6: 7, 7: 6}.get(index, index) for symbol, index in names.items()}
+    (folder / "vocab.json").write_text(json.dumps({"eng": names, "fra": swapped}))
+    write_json(folder / "tokenizer_config.json", target_lang="eng")
+    write_export(here / "models" / DEFAULT, "./mine/model", folder)
+    options = ["--model_save_dir=models", "--model_name_or_path=./mine/model"]
+    with pytest.raises(Started):
+        export(options)
+    with pytest.raises(SuiteError, match=r"was exported with other symbols, and \./mine/model would replace it"):
+        export([*options, "--target_lang=fra"])
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "..", ".a", "-a", "a-masked", "a-int8", "a.onnx", "a.om", "a\nb"])
