@@ -56,9 +56,8 @@ class AudioFile:
         if strict and self._kind not in (_FLAC, _WAV, _OGG):
             raise SuiteError(f"{name}: cannot be decoded (expected FLAC, WAV or Ogg, found other bytes); convert it")
         if not _is_whole(source, self._kind, strict):
-            raise SuiteError(
-                f"{name}: its length is not what its header says; copy the file again{'' if strict else f', or {CONVERT}'}"
-            )
+            or_else = "" if strict else f", or {CONVERT}"
+            raise SuiteError(f"{name}: its length is not what its header says; copy the file again{or_else}")
         with ExitStack() as stack:
             try:
                 with self._decoding():
