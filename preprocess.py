@@ -144,6 +144,8 @@ def print_summary(totals: Totals, padded: bool, chunking: Chunking | None, manif
     gears, count = totals.gears, totals.utterances
     used = f"{len(gears)} gears used, {min(gears)} to {max(gears)} samples" if padded else "not padded"
     print(f"{count} utterances, {totals.num_samples / SAMPLE_RATE / 3600:.3f} hours of audio")
+    if totals.unscored:
+        print(f"{totals.unscored} of {count} have no reference: they are transcribed and not scored")
     for rate in sorted(set(totals.rates) - {SAMPLE_RATE}):
         print(f"{totals.rates[rate]} of {count} resampled from {rate} Hz")
     for channels in sorted(set(totals.channels) - {1}):

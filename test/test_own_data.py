@@ -45,6 +45,7 @@ def work(own, model_folder, tmp_path_factory):
         run_ok("export_onnx.py", "--model_save_dir=./models", data[-1], *masked, cwd=folder)
     run_ok("preprocess.py", "--pre_data_save_path=./unpadded", "--gears=none", *data, *chunks, cwd=folder)
     said = run_ok("preprocess.py", "--pre_data_save_path=./pre", "--attention_mask", *data, cwd=folder)
+    assert "1 of 3 have no reference: they are transcribed and not scored\n1 of 3 resampled" in said
     assert "1 of 3 resampled from 44100 Hz\n1 of 3 mixed down from 2 channels\n1 of 3 cut into chunks: 35 s" in said
     baseline = "--pred_res_save_path=./baseline/t.txt"
     run_ok("pth_online_infer.py", baseline, *data, *chunks, cwd=folder)

@@ -66,6 +66,7 @@ class Totals:
     def __init__(self) -> None:
         self.utterances = 0
         self.chunked = 0  # utterances that are cut
+        self.unscored = 0  # utterances without a reference
         self.skipped: list[Skipped] = []
         self.rates: Counter[int] = Counter()  # of the recordings, in Hz -> how many
         self.channels: Counter[int] = Counter()
@@ -78,6 +79,7 @@ class Totals:
     def add(self, item: Preprocessed) -> None:
         self.utterances += 1
         self.chunked += len(item.parts) > 1
+        self.unscored += item.utterance.text is None
         self.rates[item.rate] += 1
         self.channels[item.channels] += 1
         self.num_samples += item.utterance.num_samples
