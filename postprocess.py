@@ -197,6 +197,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from wav2vec2_eval.files import ais_bench
     from wav2vec2_eval.files.file_list import Source
     from wav2vec2_eval.files.locks import reading
+    from wav2vec2_eval.files.names import CTM_NAME
     from wav2vec2_eval.files.results import Results, check_some
     from wav2vec2_eval.files.scores import scores_folder, write_scores
 
@@ -207,7 +208,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if files is not None and (args.input_info_file_path, args.which_dataset) == (None, None):
         raise SuiteError(f"{path}: results of ais_bench have no references; give --input_info_file_path of their data")
     scored = path if files is None else None  # beside results of ais_bench, which no script owns, there are only scores
-    with scores_folder(args.res_save_path, SCRIPT, scored, normalize_text) as folder, ExitStack() as locks:
+    others = (CTM_NAME,) if args.word_times else ()
+    with scores_folder(args.res_save_path, SCRIPT, scored, normalize_text, others) as folder, ExitStack() as locks:
         if not folder.path.samefile(path):  # otherwise the scores' lock is that of the results, too
             locks.enter_context(reading(path))
         source = Source(path) if files is None else None

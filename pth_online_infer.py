@@ -17,7 +17,7 @@ from wav2vec2_eval import cli
 # isort: split
 
 import argparse
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from itertools import groupby
 from pathlib import Path
@@ -45,6 +45,12 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     option("--pred_res_save_path", required=True, type=cli.path, metavar="FILE", help="transcriptions to write")
     cli.add_dataset_options(parser)
     cli.add_recording_options(parser)
+    option(
+        "--skip_listed",
+        type=cli.path,
+        metavar="FILE",
+        help="leave out the utterances that this skipped.tsv of preprocess.py lists",
+    )
     cli.add_model_option(parser)
     option("--device", choices=("auto", "cpu", "cuda", "npu"), default="auto", help="auto: cuda, else npu, else cpu")
     option(
@@ -69,6 +75,7 @@ class Job(NamedTuple):
     how: Preparation
     symbols: Symbols
     skip_unusable: bool
+    listed: Mapping[str, Skipped]  # to be left out, by their ids
     word_times: bool
     reads_ahead: bool
 
@@ -102,6 +109,9 @@ def infer_all(engine: Engine, job: Job) -> Inferred:
 
     def inputs() -> Generator[list[np.ndarray], None, None]:
         for index in range(len(dataset)):
+            if dataset.ids[index] in job.listed:
+                found.skipped[str(index)] = job.listed[dataset.ids[index]]._replace(key=str(index))
+                continue
             try:
                 for item in model_inputs(dataset, index, how):
                     ends.append((index, item.start + item.num_samples))
@@ -111,8 +121,11 @@ def infer_all(engine: Engine, job: Job) -> Inferred:
                     raise error.with_remedy() from None
                 found.skipped[str(index)] = Skipped(str(index), dataset.ids[index], str(error))
 
-    with closing(read_ahead(inputs()) if job.reads_ahead else inputs()) as ready:
-        numbered = enumerate(timed(engine.stream(ready)))
+    with (
+        closing(read_ahead(inputs()) if job.reads_ahead else inputs()) as ready,
+        closing(engine.stream(ready)) as results_in_order,
+    ):
+        numbered = enumerate(timed(results_in_order))
         utterances = groupby(numbered, lambda item: ends[item[0]][0])
         for index, group in tqdm(utterances, total=len(dataset), unit="utterance", disable=None):
             positions, results = zip(*group)
@@ -139,8 +152,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     import torch
 
     from wav2vec2_eval.engines.pytorch import PytorchEngine, open_device
-    from wav2vec2_eval.files.data_folder import write_skipped
-    from wav2vec2_eval.files.names import INFER_TIME_NAME
+    from wav2vec2_eval.files.data_folder import read_skipped, write_skipped
+    from wav2vec2_eval.files.names import CTM_NAME, INFER_TIME_NAME, SKIPPED_NAME
     from wav2vec2_eval.files.run import Run
     from wav2vec2_eval.files.scores import scores_folder, write_scores
     from wav2vec2_eval.sources import model_folder
@@ -152,12 +165,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     from wav2vec2_eval.speech.latency import check_warm_up, format_figures, summarise
 
     path, chunking = args.pred_res_save_path, cli.chunking(args)
+    may_skip = args.skip_unusable or args.skip_listed is not None
     check_paths(args.which_dataset, args.dataset_path, args.model_name_or_path)
-    with scores_folder(path, SCRIPT, normalize_text=args.normalize_text) as folder:
+    others = [*((CTM_NAME,) if args.word_times else ()), *((SKIPPED_NAME,) if may_skip else ())]
+    with scores_folder(path, SCRIPT, normalize_text=args.normalize_text, others=others) as folder:
         columns = Columns(args.audio_column, args.text_column)
         dataset = open_dataset(args.which_dataset, args.dataset_path, args.limit, columns, args.skip_unusable)
-        warm_up = min(1, len(dataset) - 1) if args.warm_up is None else args.warm_up
-        check_warm_up(warm_up, len(dataset))
+        check_warm_up(args.warm_up or 0, len(dataset))
+        listed = (
+            {} if args.skip_listed is None else {each.utterance_id: each for each in read_skipped(args.skip_listed)}
+        )
         how = Preparation(model_folder.feature_extractor(args.model_name_or_path), args.gears, chunking)
         symbols = model_folder.symbols(args.model_name_or_path, args.target_lang)
         device = open_device(args.device)
@@ -167,7 +184,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         with PytorchEngine(model, device, args.dtype, args.num_threads) as engine:
             # On a CPU, reading ahead would take a core from the model.
             reads_ahead = device.synchronize is not None
-            found = infer_all(engine, Job(dataset, how, symbols, args.skip_unusable, args.word_times, reads_ahead))
+            job = Job(dataset, how, symbols, args.skip_unusable, listed, args.word_times, reads_ahead)
+            found = infer_all(engine, job)
+        warm_up = min(1, len(found.latencies) - 1) if args.warm_up is None else args.warm_up
+        text = format_figures(summarise(found.latencies, warm_up, found.lengths_s))
 
         data = Run(
             which_dataset=args.which_dataset,
@@ -190,7 +210,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             word_times=args.word_times,
         )
         write_skipped(folder, list(found.skipped.values()))
-        text = format_figures(summarise(found.latencies, warm_up, found.lengths_s))
         folder.write_text(INFER_TIME_NAME, text)
     print(f"{run.precision} on {device.torch_device}\n{text}", end="")
     return 0

@@ -74,7 +74,8 @@ def test_other_formats_are_decoded(tmp_path, kind, subtype):
     assert len(expected) == 20_000
     (tmp_path / "x").write_bytes(content)
     for source in (io.BytesIO(content), tmp_path / "x"):
-        assert np.array_equal(decode(source, "x"), expected)
+        waveform = decode(source, "x")
+        assert np.array_equal(waveform, expected) and waveform.dtype == np.float32
 
 
 @pytest.mark.parametrize(("kind", "subtype"), OTHERS)
@@ -175,10 +176,9 @@ def test_a_file_cut_between_two_blocks_is_refused(tmp_path):
 
 def test_fewer_samples_than_the_header_says_are_refused(monkeypatch):
     """Some versions of libsndfile return the samples before a cut without an error."""
-    lengths = iter([19_999, 0])
 
     def cut(self, frames, dtype, always_2d):
-        return np.zeros((next(lengths), 1), dtype)
+        return np.zeros((19_999, 1), dtype)
 
     monkeypatch.setattr(soundfile.SoundFile, "read", cut)
     with pytest.raises(SuiteError, match=r"^x: expected 20000 samples, found 19999; copy the file again"):

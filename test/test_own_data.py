@@ -102,6 +102,24 @@ def test_gears_of_a_masked_model_on_cpu_and_npu_read_alike(work, waveforms, pipe
     assert (work / "scores/t.txt").read_text() == (work / "res_cpu/t.txt").read_text()
 
 
+def test_the_final_table_counts_recordings_and_not_chunks(work):
+    infer(work, "wav2vec2-base-960h", "unpadded", "res_table")
+    from wav2vec2_eval import report
+
+    folders = [f"--suite={work}/res_table", f"--baseline={work}/baseline", f"--output={work}/table"]
+    assert report.main(folders) == 0
+    summary = json.loads((work / "table/summary.json").read_text())
+    seconds = {"suite": "res_table", "PyTorch": "baseline"}
+    for title, folder in seconds.items():
+        figures, times = summary["figures"][title], parse_figures((work / folder / "infer_time.txt").read_text())
+        assert (figures["utterances"], figures["chunks"]) == (3, 13)
+        average = times["average pure infer time after workspace(ms)"] * 13 / 3
+        assert figures["time per utterance (ms)"] == pytest.approx(average)
+        assert figures["utterances/s per card"] == pytest.approx(1000 / average)
+        described = summary["conditions"][title]["data set"]
+        assert "1 cut into chunks of 12 s that overlap by 2 s on either side: their texts are approximate" in described
+
+
 def test_the_audio_of_overlaps_counts_once(work, waveforms):
     infer(work, "wav2vec2-base-960h", "unpadded", "res_times")
     seconds = sum(map(len, waveforms)) / 16_000
@@ -207,3 +225,37 @@ def test_a_recording_that_cannot_be_used_ends_the_run_and_names_the_option(bad, 
     done = run_script("preprocess.py", *data, "--pre_data_save_path=./out", "--skip_unusable", cwd=tmp_path)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "none of the 1 utterances can be used; first: 1 short.wav" in done.stderr
+
+
+def test_the_baseline_leaves_out_what_the_suite_has_left_out(bad, model_folder, tmp_path):
+    """A recording may be too long for the suite's gears alone. By default the first inference is left out of averages."""
+    data = ["--which_dataset=custom", f"--dataset_path={bad}/t.jsonl", f"--model_name_or_path={model_folder}"]
+    skip = ["--skip_unusable", "--chunk_s=0"]
+    run_ok("preprocess.py", *data, *skip, "--gears=10000,20000", "--pre_data_save_path=./pre", cwd=tmp_path)
+    listed = (tmp_path / "pre/skipped.tsv").read_text() + "6\t6 good.wav\ttoo long\n"
+    (tmp_path / "more.tsv").write_text(listed)
+    options = [*data, *skip, "--pred_res_save_path=./out/t.txt"]
+    run_ok("pth_online_infer.py", *options, "--skip_listed=./more.tsv", cwd=tmp_path)
+    assert (tmp_path / "out/t.txt").read_text().count("\n") == 1
+    assert (tmp_path / "out/skipped.tsv").read_text() == listed
+    assert parse_figures((tmp_path / "out/infer_time.txt").read_text())["total infer num"] == 1
+    run_ok("pth_online_infer.py", *options, cwd=tmp_path)
+    assert (tmp_path / "out/skipped.tsv").read_text() != listed
+    done = run_script("pth_online_infer.py", *options, "--workspace=2", cwd=tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "--workspace=2 leaves none of the 2 inferences to average" in done.stderr
+    for content in ("", "key\tid\n", "key\tutterance_id\treason\n1\n"):
+        (tmp_path / "more.tsv").write_text(content)
+        done = run_script("pth_online_infer.py", *options, "--skip_listed=./more.tsv", cwd=tmp_path)
+        assert "more.tsv: expected a skipped.tsv of preprocess.py" in done.stderr
+
+
+@pytest.mark.parametrize(("name", "options"), [("skipped.tsv", ["--skip_unusable"]), ("words.ctm", ["--word_times"])])
+def test_files_of_the_user_are_seen_before_the_inference(own, model_folder, tmp_path, name, options):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_text("mine")
+    data = ["--which_dataset=custom", f"--dataset_path={own}", f"--model_name_or_path={model_folder}"]
+    done = run_script("pth_online_infer.py", *data, *options, "--pred_res_save_path=./out/t.txt", cwd=tmp_path)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert name in done.stderr
+    assert [path.name for path in (tmp_path / "out").iterdir() if not path.name.startswith(".")] == [name]

@@ -81,10 +81,36 @@ def test_tables_in_use_are_read(audio, name, content):
         assert list(opened(audio).texts) == list(found.texts)
 
 
+@pytest.mark.parametrize("duration", ["0.5", "0.45", "0.9", "", "?", "nan"])
+def test_a_duration_that_is_that_of_the_file_says_nothing(audio, duration):
+    assert len(opened(table(audio, "t.csv", f"file,duration\na.wav,{duration}\n")).waveform(0)) == 8_000
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.jsonl"])
+def test_a_part_of_a_recording_is_refused(tmp_path, name):
+    """NeMo reads as many seconds as its table says, and the text is that of these seconds."""
+    make(tmp_path, "a.wav", seconds=3)
+    content = {"t.csv": "file,duration\na.wav,1.0\n", "t.jsonl": '{"audio_filepath": "a.wav", "duration": 1.0}'}[name]
+    found = opened(table(tmp_path, name, content))
+    for read in (found.waveform, lambda index: list(found.blocks(index))):
+        with pytest.raises(SuiteError, match=r"a\.wav: the table's duration is 1 s, the file has 3\.00 s"):
+            read(0)
+
+
+def test_an_offset_in_a_csv_is_refused(audio):
+    with pytest.raises(SuiteError, match=r"line 2: expected whole recordings, found the offset '1\.5'"):
+        opened(table(audio, "t.csv", "file,offset\na.wav,1.5\n"))
+
+
+def test_a_name_that_no_file_system_takes_is_a_missing_file(audio):
+    with pytest.raises(SuiteError, match="1 of 1 audio files are missing"):
+        opened(table(audio, "t.csv", f"file,text\n{'x' * 300}.wav,A\n"))
+
+
 def test_a_quote_in_a_tsv_is_a_quote(audio):
     """Common Voice writes them so; a reader of CSV would take the next lines for one field."""
-    found = opened(table(audio, "t.tsv", 'path\tsentence\na.wav\t"Stop" he said\nsub/b c.flac\tsix" high\n'))
-    assert list(found.texts) == ['"Stop" he said', 'six" high']
+    found = opened(table(audio, "t.tsv", 'path\tsentence\na.wav\t"Stop" he said "now"\nsub/b c.flac\tsix" high\n'))
+    assert list(found.texts) == ['"Stop" he said "now"', 'six" high']
 
 
 def test_the_audio_of_common_voice_lies_in_clips(tmp_path):
@@ -207,6 +233,46 @@ def test_columns_are_for_tables_only(speech):
         open_dataset("clean", str(speech), columns=Columns("a"))
 
 
+@pytest.mark.parametrize("subtype", ["PCM_S8", "PCM_16", "PCM_24"])
+@pytest.mark.parametrize("rate", [16_000, 48_000])
+def test_flac_of_any_width_becomes_float32(tmp_path, subtype, rate):
+    samples = np.stack([noise(rate)] * 2, 1)
+    soundfile.write(tmp_path / "a.flac", samples, rate, subtype=subtype)
+    waveform = opened(tmp_path).waveform(0)
+    assert (waveform.dtype, waveform.shape) == (np.float32, (16_000,))
+
+
+def test_a_file_that_says_nothing_about_itself_is_refused(audio):
+    (audio / "x.raw").write_bytes(bytes(100))
+    with pytest.raises(SuiteError, match=r"x\.raw: cannot be decoded .* convert it"):
+        opened(table(audio, "t.csv", "file\nx.raw\n")).waveform(0)
+
+
+def test_a_rate_that_no_recording_has_is_refused(tmp_path):
+    soundfile.write(tmp_path / "a.wav", noise(20_000), 1)
+    with pytest.raises(SuiteError, match=r"a\.wav: its header says 1 Hz"):
+        opened(tmp_path).waveform(0)
+
+
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+def test_an_ogg_file_with_a_damaged_byte_is_refused(tmp_path, subtype):
+    """libsndfile leaves the damaged part out, and would give another part twice."""
+    path = tmp_path / "a.ogg"
+    soundfile.write(path, noise(200_000).clip(-1, 1), 48_000, format="OGG", subtype=subtype)
+    content = path.read_bytes()
+    found = opened(tmp_path)
+    assert abs(len(found.waveform(0)) - 200_000 / 3) <= 1
+    for position in np.random.default_rng(0).integers(0, len(content), 30):
+        damaged = bytearray(content)
+        damaged[position] ^= 1 << int(position % 8)
+        path.write_bytes(damaged)
+        with pytest.raises(SuiteError, match=r"^a\.ogg: "):
+            found.waveform(0)
+    path.write_bytes(content + content)
+    with pytest.raises(SuiteError, match="its length is not what its header says"):
+        found.waveform(0)
+
+
 @pytest.mark.parametrize(
     ("name", "rate", "channels"), [("a.wav", 44_100, 2), ("a.flac", 8_000, 1), ("a.mp3", 48_000, 2)]
 )
@@ -252,6 +318,19 @@ def test_a_wav_of_unknown_length_is_read_to_its_end(tmp_path):
     soundfile.write(buffer, noise(20_000), 16_000, format="WAV")
     (tmp_path / "a.wav").write_bytes(_unsized_wav(buffer.getvalue()))
     assert len(opened(tmp_path).waveform(0)) == 20_000
+
+
+@pytest.mark.parametrize(("kind", "lost"), [("RIFX", 2_000), ("RIFX", 2), ("WAV", 1), ("RF64", 1)])
+def test_a_wav_that_lost_little_is_refused(tmp_path, kind, lost):
+    endian = "BIG" if kind == "RIFX" else None
+    path = tmp_path / "a.wav"
+    soundfile.write(path, noise(30_000), 16_000, format=kind.replace("RIFX", "WAV"), endian=endian)
+    assert path.read_bytes()[:4] == {"WAV": b"RIFF"}.get(kind, kind.encode())
+    found = opened(tmp_path)
+    assert len(found.waveform(0)) == 30_000
+    path.write_bytes(path.read_bytes()[:-lost])
+    with pytest.raises(SuiteError, match="its length is not what its header says"):
+        found.waveform(0)
 
 
 FORMATS = ["MP3", "OGG", "AIFF", "CAF", "AU", "W64", "RF64", "WAV", "WAVEX", "FLAC", "NIST"]

@@ -37,6 +37,7 @@ DEEPEST = 200  # folders in a path: Python makes folders by recursion
 MOST_AT_ONCE = 1024  # processes, or utterances: a larger number is a mistake, and would take minutes to fail
 MOST_THREADS = max(64, 4 * default_threads())  # with more, an execution takes minutes
 LAST_DEVICE = 1023
+SHORTEST_CHUNK_S = 0.2  # by default
 LARGEST = 999_999_999  # for numbers that cost nothing
 
 _LONGEST_GEARS_FILE = 4_000_000  # characters; every length of test-clean's range takes less
@@ -242,11 +243,18 @@ def chunking(args: argparse.Namespace) -> Chunking | None:
                 raise SuiteError("--stride_s: expected --chunk_s with it, found none")
             return None
         chunk_s = (longest or LONGEST_GEAR) // SAMPLES_PER_FRAME * SAMPLES_PER_FRAME / SAMPLE_RATE
+        if chunk_s < SHORTEST_CHUNK_S:  # these gears are no lengths to cut to
+            chunk_s = 0
     if not chunk_s:
+        if args.stride_s is not None:
+            raise SuiteError("--stride_s: without chunks there is no overlap; leave it out, or see --chunk_s")
         return None
     found = new_chunking(chunk_s, args.stride_s)
     if longest is not None and found.chunk > longest:
-        raise SuiteError(f"--chunk_s={chunk_s:g}: {found.chunk} samples are longer than the last gear, {longest}")
+        raise SuiteError(
+            f"--chunk_s={chunk_s:g}: {found.chunk} samples are longer than the last gear, {longest}; choose a shorter "
+            f"chunk, or longer --gears"
+        )
     return found
 
 

@@ -25,7 +25,7 @@ from typing import TypeVar
 from . import MODEL_ID, MODEL_NAME, cli
 from .engines.precision import CPU_ENGINES, CPU_PRECISIONS, choose_cpu_engine, parse_precision
 from .errors import SuiteError
-from .files.names import GEARS_NAME, MANIFEST_NAME, SCORES_NAME, UTTERANCES_NAME, model_name
+from .files.names import GEARS_NAME, MANIFEST_NAME, SCORES_NAME, SKIPPED_NAME, UTTERANCES_NAME, model_name
 from .files.run import read_run
 from .machine.signals import Terminated
 from .sources.splits import CUSTOM, find_split, parse_name
@@ -245,7 +245,9 @@ class Evaluation:
 
     def baseline(self) -> None:
         transcriptions = f"--pred_res_save_path={self.baseline_results}/{TRANSCRIPTIONS_NAME}"
-        options = [self._warm_up(), transcriptions, *self.scoring, *self._chunks(), *self.unusable]
+        skipped = Path(self.data, SKIPPED_NAME)
+        listed = [f"--skip_listed={skipped}"] if skipped.exists() else []
+        options = [self._warm_up(), transcriptions, *self.scoring, *self._chunks(), *self.unusable, *listed]
         self._script("pth_online_infer.py", *options, *self.selection)
 
     def report(self) -> None:

@@ -73,12 +73,20 @@ def measure(source: Source, chips: int) -> dict[str, float]:
     wer = _read(source, WER_NAME) if is_scored(source) else None
     times = _read(source, INFER_TIME_NAME)
     try:
+        inferences = int(times["total infer num"])
+        # Of recordings in chunks there are more inferences than utterances.
+        utterances = sum(1 for _ in read_counts(source)) if source.has(SCORES_NAME) else inferences
+        is_chunked = utterances not in (0, inferences)
+        utterance_ms = times[AVERAGE] * inferences / utterances if is_chunked else times[AVERAGE]
         figures = {
             **({} if wer is None else _scores(wer)),
-            "utterances": int(times["total infer num"]),
-            "time per utterance (ms)": times[AVERAGE],
-            "p99 latency (ms)": times["p99 latency(ms)" if "p99 latency(ms)" in times else "p99 pure infer time(ms)"],
-            "utterances/s per card": 1000 / times[AVERAGE] * chips,
+            "utterances": utterances or inferences,
+            **({"chunks": inferences} if is_chunked else {}),
+            "time per utterance (ms)": utterance_ms,
+            f"p99 latency{' of a chunk' if is_chunked else ''} (ms)": times[
+                "p99 latency(ms)" if "p99 latency(ms)" in times else "p99 pure infer time(ms)"
+            ],
+            "utterances/s per card": 1000 / utterance_ms * chips,
         }
     except KeyError as error:
         raise SuiteError(

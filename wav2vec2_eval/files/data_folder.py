@@ -31,6 +31,7 @@ from .names import (
     tensor_names,
 )
 from .run import Run, format_run
+from .text import read_text
 from .utterances import Utterance, format_utterance
 
 
@@ -148,6 +149,15 @@ def write_skipped(target: Writer, skipped: Sequence[Skipped]) -> None:
     if skipped:
         rows = [Skipped._fields, *((*each[:2], UNPRINTABLE.sub(" ", each.reason)) for each in skipped)]
         target.write_text(SKIPPED_NAME, "".join("\t".join(row) + "\n" for row in rows))
+
+
+def read_skipped(path: Path) -> list[Skipped]:
+    """The utterances in a skipped.tsv. Raises SuiteError for anything else."""
+    header, *lines = read_text(path, "expected the file that --skip_unusable writes").splitlines() or [""]
+    rows = [line.split("\t") for line in lines]
+    if header.split("\t") != list(Skipped._fields) or any(len(row) != len(Skipped._fields) for row in rows):
+        raise SuiteError(f"{path}: expected a {SKIPPED_NAME} of preprocess.py, found something else")
+    return [Skipped(*row) for row in rows]
 
 
 def publish(folder: OutputFolder, staged: Staging, script: str) -> None:

@@ -6,23 +6,26 @@ from __future__ import annotations
 import io
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
 
-from ..errors import SuiteError
+from ..errors import UNPRINTABLE, SuiteError
 from ..speech.audio import SAMPLE_RATE, frame_count
 from ..speech.ctc import Symbols, best_path, decode, greedy_decode
 from ..speech.normalization import NONE, normalizer
-from ..speech.wer import Errors, text_errors
+from ..speech.wer import Errors, WordErrors, text_errors
 from ..speech.words import Word, words
 from .file_list import Source
 from .names import SCORES_NAME
 from .utterances import Utterance
 
 _SCORED_TOGETHER = 500  # utterances; jiwer is faster with many, and memory stays flat
+_CHARACTERS_TOGETHER = 100_000
+_WHITE_SPACE = re.compile(r"\s")
 # Other columns may follow these: the places of these are fixed.
 _COLUMNS = (
     *("key", "utterance_id", "wer", "substitutions", "deletions", "insertions", "words", "reference", "hypothesis"),
@@ -43,10 +46,15 @@ class Transcript(NamedTuple):
 def transcribe(utterance: Utterance, logits: np.ndarray, symbols: Symbols, name: str, word_times: bool) -> Transcript:
     """Decode the (F, V) logits of an utterance. Raises SuiteError, with `name`, if they are not finite."""
     if not word_times:
-        return Transcript(utterance, greedy_decode(logits, symbols, name))
+        return Transcript(utterance, _on_one_line(greedy_decode(logits, symbols, name)))
     best = best_path(logits, name)
     said = words(best, symbols, frame_count(utterance.num_samples))
-    return Transcript(utterance, decode(best.ids, symbols), words=said)
+    return Transcript(utterance, _on_one_line(decode(best.ids, symbols)), words=said)
+
+
+def _on_one_line(text: str) -> str:
+    """A model may have symbols such as a tab or a line break, which the lines of a table cannot hold."""
+    return UNPRINTABLE.sub(" ", text)
 
 
 class Scored(NamedTuple):
@@ -64,13 +72,22 @@ class Scored(NamedTuple):
     def hypothesis(self) -> str:
         return self.transcript.text
 
+    @property
+    def judged(self) -> WordErrors | None:
+        """The errors that the user asked for: those of the normalised texts, if a normaliser was chosen."""
+        errors = self.normalized or self.raw
+        return None if errors is None else errors.words
+
 
 def score(transcripts: Iterable[Transcript], normalize_text: str = NONE) -> Iterator[Scored]:
     """Score utterances with their transcripts, in order and without holding all of them."""
     normalize = normalizer(normalize_text)
     waiting = iter(transcripts)
-    while chunk := list(islice(waiting, _SCORED_TOGETHER)):
-        texts = [(each.utterance.text, each.text) for each in chunk if each.utterance.text is not None]
+    while chunk := _next(waiting):
+        # References have single blanks alone between their words (`new_utterance`); a model may write others.
+        texts = [
+            (each.utterance.text, _WHITE_SPACE.sub(" ", each.text)) for each in chunk if each.utterance.text is not None
+        ]
         raw = _align(texts)
         normalized = None if normalize is None else _align([_normalize(normalize, *each) for each in texts])
         for each in chunk:
@@ -78,6 +95,17 @@ def score(transcripts: Iterable[Transcript], normalize_text: str = NONE) -> Iter
                 yield Scored(each, None)
             else:
                 yield Scored(each, next(raw), None if normalized is None else next(normalized))
+
+
+def _next(waiting: Iterator[Transcript]) -> list[Transcript]:
+    """Some transcripts, fewer if they are long."""
+    found, characters = [], 0
+    for each in islice(waiting, _SCORED_TOGETHER):
+        found.append(each)
+        characters += len(each.text)
+        if characters > _CHARACTERS_TOGETHER:
+            break
+    return found
 
 
 def _align(texts: list[tuple[str, str]]) -> Iterator[Errors]:

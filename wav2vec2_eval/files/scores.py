@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -55,12 +55,16 @@ def format_wer(score: WordErrors, more: Mapping[str, float] | None = None) -> st
 
 @contextmanager
 def scores_folder(
-    transcriptions_path: Path, script: str, scored: Path | None = None, normalize_text: str = NONE
+    transcriptions_path: Path,
+    script: str,
+    scored: Path | None = None,
+    normalize_text: str = NONE,
+    others: Sequence[str] = (),
 ) -> Iterator[OutputFolder]:
     """Lock the folder of the transcriptions. Raises SuiteError unless they, and the files beside them, may be written.
 
     Allowed: a folder that is new, of the same script, or that of the `scored` results. Only files that the scripts
-    wrote are replaced. Checks that the packages that score are there.
+    wrote are replaced. `others`: more names that will be written. Checks that the packages that score are there.
     """
     wer.check_installed()
     normalization.check_installed(normalize_text)
@@ -75,7 +79,7 @@ def scores_folder(
         if scored is None or not path.samefile(scored):
             folder.check_owner(script)
         times = () if scored is not None else (INFER_TIME_NAME,)
-        folder.check_free(name, *SCORE_NAMES, RUN_NAME, *times)
+        folder.check_free(name, *SCORE_NAMES, RUN_NAME, *times, *others)
         yield folder
 
 
@@ -159,10 +163,11 @@ def _print_scores(totals: Totals, figures: Mapping[str, float], worst: Worst, no
     if unscored:
         subject, verb = ("utterances have", "are") if unscored > 1 else ("utterance has", "is")
         print(f"{unscored} {subject} no reference and {verb} not scored")
-    for (utterance, hypothesis, *_), raw, _ in worst.items():
-        if raw is not None:
-            print(f"  {utterance.utterance_id}: {raw.words.errors} errors in {raw.words.words} words")
-            print(f"    reference:  {_cut(utterance.text or '')}\n    hypothesis: {_cut(hypothesis)}")
+    for item in worst.items():
+        judged, utterance = item.judged, item.utterance
+        if judged is not None:
+            print(f"  {utterance.utterance_id}: {judged.errors} errors in {judged.words} words")
+            print(f"    reference:  {_cut(utterance.text or '')}\n    hypothesis: {_cut(item.hypothesis)}")
     print(format_wer(errors, figures), end="")
     interval = f" (95 % interval {_percent(figures[LOW])} to {_percent(figures[HIGH])})" if LOW in figures else ""
     print(f"WER {_percent(errors.wer)} %{interval}, CER {_percent(figures['CER'])} %")
@@ -185,7 +190,10 @@ def _percent(rate: float) -> str:
 
 
 class Worst:
-    """Collects the up to `count` utterances with errors: highest WER first, then most errors, then the earlier one."""
+    """Collects the up to `count` utterances with errors: highest WER first, then most errors, then the earlier one.
+
+    With a normalizer, its errors count.
+    """
 
     def __init__(self, count: int = 10) -> None:
         self._count = count
@@ -194,8 +202,9 @@ class Worst:
 
     def add(self, item: Scored) -> None:
         self._seen += 1
-        if item.raw is not None and item.raw.words.errors:
-            heapq.heappush(self._heap, (item.raw.words.wer, item.raw.words.errors, -self._seen, item))
+        judged = item.judged
+        if judged is not None and judged.errors:
+            heapq.heappush(self._heap, (judged.wer, judged.errors, -self._seen, item))
         if len(self._heap) > self._count:
             heapq.heappop(self._heap)
 

@@ -12,6 +12,7 @@ import os
 import re
 import stat
 import struct
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
@@ -29,13 +30,16 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 _FLAC, _WAV, _OGG = b"fLaC", b"RIFF", b"OggS"
+_BIG_ENDIAN_WAV = b"RIFX"
 
 # A FLAC file begins with a block of 42 bytes, whose last 16 are the MD5 of all samples, or 0 if its encoder made none.
 _HEADER_BYTES, _MD5_AT = 42, 26
 _FLAC_BYTES = {"PCM_S8": 1, "PCM_16": 2, "PCM_24": 3}  # of a sample, in the MD5
 LOUDEST = 32768  # of samples as numbers: more leaves too little of float32's range for their variance
-_LAST_PAGE = 4  # flag of an Ogg page
+_FIRST_PAGE, _LAST_PAGE = 2, 4  # flags of an Ogg page
+_REVERSED_BITS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 _UNKNOWN = 0xFFFFFFFF  # the length in the header of a WAV or AU file that was written to a pipe
+_LOWEST_RATE, _HIGHEST_RATE = 1_000, 1_000_000  # Hz
 _BLOCK = 1 << 20  # samples per channel
 
 CONVERT = "convert it, for example by ffmpeg -i FILE -ar 16000 -ac 1 NEW.wav"
@@ -62,11 +66,13 @@ class AudioFile:
             try:
                 with self._decoding():
                     self._file = stack.enter_context(soundfile.SoundFile(source))
-            except soundfile.LibsndfileError as error:
+            except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: .raw, which says nothing about itself
                 raise self._undecodable(error) from None
             self.rate, self.channels, self.num_samples = self._file.samplerate, self._file.channels, self._file.frames
             if strict:
                 self._check_strict()
+            elif not _LOWEST_RATE <= self.rate <= _HIGHEST_RATE:
+                raise SuiteError(f"{name}: its header says {self.rate} Hz, which no recording has; convert it")
             self._stack = stack.pop_all()
 
     def __enter__(self) -> Self:
@@ -75,6 +81,9 @@ class AudioFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
         self._stack.close()
 
     def _check_strict(self) -> None:
@@ -109,15 +118,16 @@ class AudioFile:
         width = _FLAC_BYTES.get(subtype, 0) if self._kind == _FLAC or subtype == "PCM_16" else 0
         dtype = {0: "float32", 2: "int16"}.get(width, "int32")
         digest = hashlib.md5(usedforsecurity=False) if self._kind == _FLAC and self._md5 != bytes(16) else None
-        found = 0
-        while True:
+        found, is_short = 0, False
+        while found < self.num_samples and not is_short:
+            expected = min(_BLOCK, self.num_samples - found)
             try:
                 with self._decoding():
-                    samples: np.ndarray = self._file.read(_BLOCK, dtype, always_2d=True)
+                    samples: np.ndarray = self._file.read(expected, dtype, always_2d=True)
             except soundfile.LibsndfileError as error:
                 raise self._undecodable(error) from None
-            if not len(samples):
-                break
+            # After a damaged part of an Ogg file, another read would give its last samples a second time.
+            is_short = len(samples) < expected
             found += len(samples)
             if digest is not None:
                 digest.update(_packed(samples, width))
@@ -131,8 +141,8 @@ class AudioFile:
 
     def _as_floats(self, samples: np.ndarray, width: int) -> np.ndarray:
         if width:
-            floats: np.ndarray = samples / np.float32(2 ** (8 * samples.itemsize - 1))
-            return floats
+            floats: np.ndarray = samples.astype(np.float32)  # exact: no more than 24 bits are used
+            return floats / np.float32(2 ** (8 * samples.itemsize - 1))
         peak = np.abs(samples).max(initial=0)
         if not peak <= LOUDEST:  # also if it is NaN
             raise SuiteError(f"{self._name}: expected samples between -1 and 1, found {peak}; convert it")
@@ -185,25 +195,44 @@ def _is_of_unknown_length(file: BinaryIO, kind: bytes) -> bool:
 
 def _is_whole_wav(file: BinaryIO, size: int) -> bool:
     """Chunk after chunk to the end: a name of four letters, the length of the content, the content, made even."""
-    _, length, _ = struct.unpack("<4sI4s", file.read(12))
+    order = ">" if file.read(4) == _BIG_ENDIAN_WAV else "<"
+    (length,) = struct.unpack(f"{order}I4x", file.read(8))
     end = length + 8
     position, names = 12, []
+    ends: tuple[int, ...] = ()
     while position < end:
-        name, length = struct.unpack("<4sI", file.read(8))
+        file.seek(position)
+        name, length = struct.unpack(f"{order}4sI", file.read(8))
         names.append(name)
-        position = file.seek(position + 8 + length + length % 2)
-    return position in (end, end + 1) and end in (size, size + 1) and b"data" in names
+        ends = (position + 8 + length, position + 8 + length + length % 2)  # some writers forget the last byte
+        position = ends[-1]
+    return end in ends and size in ends and b"data" in names
 
 
 def _is_whole_ogg(file: BinaryIO, size: int) -> bool:
-    """Page after page to the end: 27 bytes, a table of lengths, the content. The last one has a flag."""
-    position, flags = 0, 0
+    """Page after page to the end: 27 bytes, a table of lengths, the content. The last page has a flag.
+
+    Each page has a CRC-32 of itself. A first page after others begins another stream, which libsndfile would not read.
+    """
+    position, flags, is_first = 0, 0, True
     while position < size:
-        start, flags, count = struct.unpack("<4sxB20xB", file.read(27))
-        if start != _OGG:
+        header = file.read(27)
+        start, flags, checksum, count = struct.unpack("<4sxB16xIB", header)
+        if start != _OGG or (flags & _FIRST_PAGE and not is_first):
             return False
-        position = file.seek(position + 27 + count + sum(file.read(count)))
+        is_first = is_first and bool(flags & _FIRST_PAGE)
+        lengths = file.read(count)
+        content = file.read(sum(lengths))
+        if _ogg_crc32(header[:22] + bytes(4) + header[26:] + lengths + content) != checksum:
+            return False
+        position += 27 + count + sum(lengths)
     return position == size and bool(flags & _LAST_PAGE)
+
+
+def _ogg_crc32(data: bytes) -> int:
+    """The CRC-32 of Ogg: that of zlib with the bits of each byte, and of the result, in the other order, from 0 on."""
+    crc = zlib.crc32(data.translate(_REVERSED_BITS), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return int.from_bytes(crc.to_bytes(4, "little").translate(_REVERSED_BITS), "big")
 
 
 def _is_whole_aiff(file: BinaryIO, size: int) -> bool:
@@ -225,8 +254,8 @@ def _is_whole_w64(file: BinaryIO, size: int) -> bool:
 
 def _is_whole_rf64(file: BinaryIO, size: int) -> bool:
     """The length of what follows byte 8, in the chunk `ds64`."""
-    name, length = struct.unpack("<12x4s4xQ", file.read(28))
-    return name == b"ds64" and length + 8 in (size, size + 1)
+    name, length, data_length = struct.unpack("<12x4s4xQQ", file.read(36))
+    return name == b"ds64" and length + 8 in (size, size + data_length % 2)
 
 
 def _is_whole_caf(file: BinaryIO, size: int) -> bool:
@@ -254,6 +283,7 @@ def _is_whole_sphere(file: BinaryIO, size: int) -> bool:
 _AU = b".snd"
 _LENGTHS: dict[bytes, Callable[[BinaryIO, int], bool]] = {
     _WAV: _is_whole_wav,
+    _BIG_ENDIAN_WAV: _is_whole_wav,
     _OGG: _is_whole_ogg,
     b"FORM": _is_whole_aiff,
     _AU: _is_whole_au,

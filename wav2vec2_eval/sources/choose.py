@@ -19,17 +19,11 @@ _SHARD = re.compile(r"(.+)-\d{5}-of-(\d{5})\.parquet")
 
 def check_paths(which: str, dataset_path: str | None, model: str | None) -> None:
     """Raise SuiteError for a local path that is not there: before the hub is asked for the other one of the two."""
-    if which == CUSTOM:
-        if dataset_path is None:
-            raise SuiteError("--which_dataset=custom: expected a table or a folder of recordings as --dataset_path")
-        if not Path(dataset_path).exists():
-            raise SuiteError(
-                f"{dataset_path}: expected a table or a folder of recordings, found none; see --dataset_path"
-            )
-    else:
-        find_split(which, dataset_path)
-        if dataset_path is not None and not Path(dataset_path).is_dir():
-            raise SuiteError(f"{dataset_path}: expected a LibriSpeech folder, found none; see --dataset_path")
+    find_split(which, dataset_path)
+    is_custom = which == CUSTOM
+    if dataset_path is not None and not (Path.exists if is_custom else Path.is_dir)(Path(dataset_path)):
+        what = "table or a folder of recordings" if is_custom else "LibriSpeech folder"
+        raise SuiteError(f"{dataset_path}: expected a {what}, found none; see --dataset_path")
     if model is not None:
         is_local(model)
 

@@ -137,13 +137,19 @@ def adapter(model: str, target_lang: str | None = None) -> Path | None:
     """
     if read_json(model, "config.json").get("adapter_attn_dim") is None:
         return None
-    language = target_lang or read_json(model, "tokenizer_config.json", required=False).get("target_lang")
+    own = read_json(model, "tokenizer_config.json", required=False).get("target_lang")
+    language = target_lang or own
     if language is None:
         return None
     if not isinstance(language, str) or not is_plain(language):
         raise SuiteError(f"{model}: expected the name of a language as target_lang, found {language!r:.40}")
     paths = [model_file(model, f"adapter.{language}{suffix}", required=False) for suffix in (_SAFE, ".bin")]
-    return next((path for path in paths if path is not None and os.path.lexists(path)), None)
+    found = next((path for path in paths if path is not None and os.path.lexists(path)), None)
+    if found is None and language != own:  # the weights are those of another language
+        raise SuiteError(
+            f"--target_lang={language}: {model} has no adapter.{language}{_SAFE}; download it, or leave it out"
+        )
+    return found
 
 
 def _head_size(path: Path) -> int | None:

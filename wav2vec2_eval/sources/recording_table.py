@@ -38,6 +38,7 @@ class Row(NamedTuple):
     audio: str
     text: str | None
     where: str  # the table, and the line
+    duration_s: float | None = None  # as the table says
 
 
 def read_table(path: Path, columns: Columns) -> Iterator[Row]:
@@ -76,8 +77,9 @@ def _rows(path: Path, file: TextIO) -> Iterator[tuple[str, Mapping[str, object]]
 
 
 def _unquoted(field: str) -> str:
-    is_quoted = len(field) > 1 and field[0] == field[-1] == '"'
-    return field[1:-1].replace('""', '"') if is_quoted else field
+    inside = field[1:-1]
+    is_quoted = len(field) > 1 and field[0] == field[-1] == '"' and '"' not in inside.replace('""', "")
+    return inside.replace('""', '"') if is_quoted else field
 
 
 def _json_rows(path: Path, file: TextIO) -> Iterator[tuple[str, Mapping[str, object]]]:
@@ -92,11 +94,6 @@ def _json_rows(path: Path, file: TextIO) -> Iterator[tuple[str, Mapping[str, obj
             raise SuiteError(f"{where}: expected one JSON object per line, found {error!s:.100}; repair it") from None
         if not isinstance(row, dict):
             raise SuiteError(f"{where}: expected one JSON object per line, found {line.strip()!r:.60}; repair it")
-        # NeMo cuts recordings by this field.
-        if row.get("offset"):
-            raise SuiteError(
-                f"{where}: expected whole recordings, found the offset {row['offset']!r:.40}; cut the recording first"
-            )
         yield where, row
 
 
@@ -117,7 +114,20 @@ def _select(path: Path, rows: Iterable[tuple[str, Mapping[str, object]]], column
             raise SuiteError(f"{where}: expected the path of an audio file as {audio}, found {found!r:.100}; repair it")
         if not isinstance(said, (str, type(None))):
             raise SuiteError(f"{where}: expected a text as {text}, found {said!r:.100}; repair it")
-        yield Row(found.strip(), said if said and said.strip() else None, where)
+        if _number(row.get("offset")):  # NeMo cuts recordings by these two fields
+            raise SuiteError(
+                f"{where}: expected whole recordings, found the offset {row['offset']!r:.40}; cut the recording first"
+            )
+        text_or_none = said if said and said.strip() else None
+        yield Row(found.strip(), text_or_none, where, _number(row.get("duration")))
+
+
+def _number(value: object) -> float | None:
+    """The number in a field; None for anything else."""
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
 
 
 def _column(

@@ -7,6 +7,8 @@ than 16 kHz are resampled by soxr.
 
 from __future__ import annotations
 
+import math
+import os
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -26,8 +28,10 @@ _METADATA = tuple(f"metadata{suffix}" for suffix in TABLES)  # a table in a fold
 # What libsndfile reads, and what users may take for audio that it reads: a file must not be left out silently.
 _AUDIO = (
     *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".snd", ".caf", ".w64"),
-    *(".rf64", ".sph", ".m4a", ".mp4", ".aac", ".wma", ".webm", ".amr", ".3gp", ".mov", ".mkv"),
+    *(".rf64", ".sph", ".nist", ".wave", ".voc", ".htk", ".paf", ".svx", ".iff", ".ircam", ".sf", ".pvf", ".wve"),
+    *(".m4a", ".m4b", ".mp2", ".mp4", ".aac", ".ac3", ".wma", ".webm", ".amr", ".3gp", ".mov", ".mka", ".mkv", ".avi"),
 )
+_ROUNDED_S, _ROUNDED = 0.5, 0.05  # a duration may be this much shorter than the file: seconds, and share
 _CLIPS = "clips"  # the folder of the audio beside Common Voice's tables
 
 
@@ -37,17 +41,19 @@ class Recordings(Dataset):
     def __init__(self, folder: Path, rows: Iterable[Row], limit: int | None = None) -> None:
         self._folder = folder
         self.ids, texts, has_text = PackedStrings(), PackedStrings(), array("b")
+        self._durations_s = array("d")  # as the table says; infinite if it says nothing
         for row in islice(rows, limit):
             check_utterance(row.audio, row.text or "", row.where)
             self.ids.append(row.audio)
             texts.append(row.text or "")
             has_text.append(row.text is not None)
+            self._durations_s.append(math.inf if row.duration_s is None else row.duration_s)
         check_unique(self.ids, lambda index: f"row {index + 1}")
         self.texts = _Texts(texts, has_text)
 
     def check_files(self) -> None:
         """Raise SuiteError if files are missing: before any work, and not in the midst of it."""
-        missing = [name for name in self.ids if not self._path(name).exists()]
+        missing = [name for name in self.ids if not _exists(self._path(name))]
         if missing:
             raise SuiteError(
                 f"{self._folder}: {len(missing)} of {len(self)} audio files are missing, first {missing[0]}; paths "
@@ -56,11 +62,19 @@ class Recordings(Dataset):
 
     def _path(self, name: str) -> Path:
         path = self._folder / name
-        return self._folder / _CLIPS / name if not path.exists() and (self._folder / _CLIPS).is_dir() else path
+        return self._folder / _CLIPS / name if not _exists(path) and (self._folder / _CLIPS).is_dir() else path
 
     def _open(self, index: int) -> AudioFile:
-        name = self.ids[index]
-        return AudioFile(self._path(name), name, strict=False)
+        name, duration_s = self.ids[index], self._durations_s[index]
+        file = AudioFile(self._path(name), name, strict=False)
+        found_s = file.num_samples / file.rate
+        if found_s - duration_s > max(_ROUNDED_S, _ROUNDED * found_s):
+            file.close()
+            raise SuiteError(
+                f"{name}: the table's duration is {duration_s:g} s, the file has {found_s:.2f} s; cut the recording, "
+                f"because files are read as a whole"
+            )
+        return file
 
     def source_format(self, index: int) -> SourceFormat:
         with self._open(index) as file:
@@ -74,6 +88,10 @@ class Recordings(Dataset):
     def blocks(self, index: int) -> Iterator[np.ndarray]:
         with self._open(index) as file:
             yield from _as_model_input(file)
+
+
+def _exists(path: Path) -> bool:
+    return os.path.exists(path)  # noqa: PTH110 (Path.exists raises an error for a name that is too long)
 
 
 class _Texts(Sequence["str | None"]):

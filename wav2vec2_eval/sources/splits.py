@@ -44,6 +44,8 @@ def find_split(name: str, dataset_path: str | None) -> Split:
     """Where the data set `name` is found. Raises SuiteError if the hub has no such set, and no folder is given."""
     if name in SPLITS:
         return SPLITS[name]
+    if name == CUSTOM and dataset_path is None:
+        raise SuiteError("--which_dataset=custom: expected a table or a folder of recordings as --dataset_path")
     if dataset_path is None:
         raise SuiteError(
             f"--which_dataset={name}: from the hub only {', '.join(SPLITS)} are read; for another split give a local "

@@ -92,7 +92,8 @@ def _spoken(ids: np.ndarray, symbols: Symbols) -> tuple[np.ndarray, np.ndarray, 
     """Where the symbols of the text start and end, in frames, and their texts; blanks are dropped."""
     table = symbols.table
     if len(set(table)) < len(table):  # the tokenizer merges repeats of a text, which may have several ids
-        ids = np.array(list(map(table.index, table)))[ids]
+        first = {text: index for index, text in reversed(list(enumerate(table)))}
+        ids = np.array([first[text] for text in table])[ids]
     starts = np.flatnonzero(np.diff(ids, prepend=-1))
     ends = np.append(starts[1:], len(ids))
     dropped = {symbols.blank, *((symbols.word_delimiter,) if symbols.phonemes else ())}
