@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Turn LibriSpeech audio into the model's input files.
+"""Turn audio, LibriSpeech's or your own, into the model's input files.
 
 Every utterance is decoded, normalised as the model's feature extractor says, zero-padded to the smallest gear that
 holds it, and written as <k>.bin (float32, shape (1, T)), k = 0, 1, 2 … in data set order. The same folder gets

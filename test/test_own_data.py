@@ -228,7 +228,7 @@ def test_a_recording_that_cannot_be_used_ends_the_run_and_names_the_option(bad, 
 
 
 def test_the_baseline_leaves_out_what_the_suite_has_left_out(bad, model_folder, tmp_path):
-    """A recording may be too long for the suite's gears alone. By default the first inference is left out of averages."""
+    """A recording may be too long for the suite's gears alone."""
     data = ["--which_dataset=custom", f"--dataset_path={bad}/t.jsonl", f"--model_name_or_path={model_folder}"]
     skip = ["--skip_unusable", "--chunk_s=0"]
     run_ok("preprocess.py", *data, *skip, "--gears=10000,20000", "--pre_data_save_path=./pre", cwd=tmp_path)

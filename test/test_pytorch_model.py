@@ -174,9 +174,23 @@ def test_an_adapter_of_another_model_is_refused(several, change, message):
 @pytest.mark.parametrize("language", ["../fra", "a/b", "deu", "fra\n"])
 def test_a_language_that_is_not_there_is_refused(several, language):
     for read in (read_symbols, lambda name, language: load_model(name, target_lang=language)):
-        with pytest.raises(SuiteError, match=r"has no vocabulary of|expected the name of a language") as failure:
+        with pytest.raises(
+            SuiteError, match=r"has no vocabulary of|has no adapter|expected the name of a language"
+        ) as failure:
             read(str(several), language)
         assert len(str(failure.value).splitlines()) == 1
+
+
+def test_a_language_without_an_adapter_is_refused(several):
+    """Its symbols would name the outputs of another language, unseen where both have equally many."""
+    (several / "vocab.json").write_text(
+        json.dumps({key: {symbol: index for index, symbol in enumerate(LANGUAGES["eng"])} for key in LANGUAGES})
+    )
+    (several / "adapter.fra.safetensors").unlink()
+    for read in (read_symbols, lambda name, language: load_model(name, target_lang=language)):
+        with pytest.raises(SuiteError, match=r"--target_lang=fra: .* has no adapter\.fra\.safetensors"):
+            read(str(several), "fra")
+    load_model(str(several), target_lang="eng")
 
 
 def change_config(folder, **values):

@@ -181,7 +181,7 @@ def parse_gears(text: str) -> tuple[int, ...] | None:
 
 
 def add_dataset_options(parser: argparse.ArgumentParser, required: bool = True) -> None:
-    """`--which_dataset`, `--dataset_path` and `--limit`."""
+    """`--which_dataset`, `--dataset_path`, `--limit`, and the columns of a custom table."""
     parser.add_argument(
         "--which_dataset",
         required=required,
@@ -193,9 +193,10 @@ def add_dataset_options(parser: argparse.ArgumentParser, required: bool = True) 
     parser.add_argument(
         "--dataset_path",
         type=path_text,
-        metavar="FOLDER",
+        metavar="PATH",
         help="a local LibriSpeech tree (clean: test-clean, other: test-other, validation: dev-clean), a split's folder "
-        "of one, or a local copy of the hub's data set; read instead of the hub, without touching the network",
+        "of one, or a local copy of the hub's data set; of custom recordings a table or a folder; read instead of the "
+        "hub, without touching the network",
     )
     parser.add_argument("--limit", metavar="N", type=integer(1), help="use only the first N utterances")
     add_column_options(parser)
