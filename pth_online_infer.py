@@ -121,10 +121,8 @@ def infer_all(engine: Engine, job: Job) -> Inferred:
                     raise error.with_remedy() from None
                 found.skipped[str(index)] = Skipped(str(index), dataset.ids[index], str(error))
 
-    with (
-        closing(read_ahead(inputs()) if job.reads_ahead else inputs()) as ready,
-        closing(engine.stream(ready)) as results_in_order,
-    ):
+    ready = read_ahead(inputs()) if job.reads_ahead else inputs()
+    with closing(ready), closing(engine.stream(ready)) as results_in_order:
         numbered = enumerate(timed(results_in_order))
         utterances = groupby(numbered, lambda item: ends[item[0]][0])
         for index, group in tqdm(utterances, total=len(dataset), unit="utterance", disable=None):
