@@ -10,7 +10,7 @@ import pytest
 from whisper_normalizer.english import EnglishTextNormalizer
 
 from wav2vec2_eval.errors import SuiteError
-from wav2vec2_eval.files.scored import score
+from wav2vec2_eval.files.scored import Transcript, score
 from wav2vec2_eval.files.utterances import Utterance
 from wav2vec2_eval.speech.totals import Totals
 
@@ -19,8 +19,9 @@ WORDS = ("uh", "colour", "color", "it's", "It is", "Twenty", "20", "floor.", "FL
 
 def totals(pairs, normalize_text="none"):
     found = Totals(normalize_text)
-    utterances = ((Utterance(str(key), "x", 400, text), hypothesis) for key, (text, hypothesis) in enumerate(pairs))
-    for item in score(utterances, normalize_text):
+    numbered = enumerate(pairs)
+    transcripts = (Transcript(Utterance(str(key), "x", 400, text), hypothesis) for key, (text, hypothesis) in numbered)
+    for item in score(transcripts, normalize_text):
         found.add(item.raw, item.normalized)
     return found
 
