@@ -23,6 +23,7 @@ from typing import Any
 
 from . import cli
 from .errors import SuiteError
+from .files.data_folder import parse_skipped
 from .files.file_list import Source
 from .files.folder import output_folder
 from .files.locks import reading
@@ -75,12 +76,12 @@ def measure(source: Source, chips: int) -> dict[str, float]:
     try:
         inferences = int(times["total infer num"])
         # Of recordings in chunks there are more inferences than utterances.
-        utterances = sum(1 for _ in read_counts(source)) if source.has(SCORES_NAME) else inferences
-        is_chunked = utterances not in (0, inferences)
-        utterance_ms = times[AVERAGE] * inferences / utterances if is_chunked else times[AVERAGE]
+        is_chunked = source.run is not None and bool(source.run.of_data.chunked)
+        utterances = sum(1 for _ in read_counts(source)) if is_chunked else inferences
+        utterance_ms = times[AVERAGE] * inferences / utterances
         figures = {
             **({} if wer is None else _scores(wer)),
-            "utterances": utterances or inferences,
+            "utterances": utterances,
             **({"chunks": inferences} if is_chunked else {}),
             "time per utterance (ms)": utterance_ms,
             f"p99 latency{' of a chunk' if is_chunked else ''} (ms)": times[
@@ -148,8 +149,9 @@ def describe(source: Source, *not_of: str) -> dict[str, Any]:
 
 def _skipped(source: Source) -> str:
     """The first ids in skipped.tsv, and how many more there are."""
-    lines = decode(source.read(SKIPPED_NAME), str(source.folder / SKIPPED_NAME), "run the steps again").splitlines()[1:]
-    ids = [line.split("\t")[1] for line in lines if "\t" in line]
+    path = source.folder / SKIPPED_NAME
+    text = decode(source.read(SKIPPED_NAME), str(path), "run the steps again")
+    ids = [each.utterance_id for each in parse_skipped(text, path)]
     more = f" and {len(ids) - MOST_SKIPPED} more" if len(ids) > MOST_SKIPPED else ""
     return f"{', '.join(ids[:MOST_SKIPPED])}{more} (see {SKIPPED_NAME})"
 

@@ -153,7 +153,12 @@ def write_skipped(target: Writer, skipped: Sequence[Skipped]) -> None:
 
 def read_skipped(path: Path) -> list[Skipped]:
     """The utterances in a skipped.tsv. Raises SuiteError for anything else."""
-    header, *lines = read_text(path, "expected the file that --skip_unusable writes").splitlines() or [""]
+    return parse_skipped(read_text(path, "expected the file that --skip_unusable writes"), path)
+
+
+def parse_skipped(text: str, path: Path) -> list[Skipped]:
+    """The utterances in the text of the skipped.tsv `path`. Raises SuiteError for anything else."""
+    header, *lines = text.splitlines() or [""]
     rows = [line.split("\t") for line in lines]
     if header.split("\t") != list(Skipped._fields) or any(len(row) != len(Skipped._fields) for row in rows):
         raise SuiteError(f"{path}: expected a {SKIPPED_NAME} of preprocess.py, found something else")

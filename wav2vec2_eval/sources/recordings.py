@@ -42,6 +42,7 @@ class Recordings(Dataset):
         self._folder = folder
         self.ids, texts, has_text = PackedStrings(), PackedStrings(), array("b")
         self._durations_s = array("d")  # as the table says; infinite if it says nothing
+        self._opened, self._format = -1, SourceFormat(0, 0)  # of the recording that was opened last
         for row in islice(rows, limit):
             check_utterance(row.audio, row.text or "", row.where)
             self.ids.append(row.audio)
@@ -74,11 +75,13 @@ class Recordings(Dataset):
                 f"{name}: the table's duration is {duration_s:g} s, the file has {found_s:.2f} s; cut the recording, "
                 f"because files are read as a whole"
             )
+        self._opened, self._format = index, SourceFormat(file.rate, file.channels)
         return file
 
     def source_format(self, index: int) -> SourceFormat:
-        with self._open(index) as file:
-            return SourceFormat(file.rate, file.channels)
+        if index != self._opened:
+            self._open(index).close()
+        return self._format
 
     def waveform(self, index: int) -> np.ndarray:
         with self._open(index) as file:

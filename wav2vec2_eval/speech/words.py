@@ -24,7 +24,7 @@ class Word(NamedTuple):
 
 
 def words(best: BestPath, symbols: Symbols, num_frames: int | None = None) -> list[Word]:
-    """The words of an utterance in order: those of its transcript, `decode(best.ids, symbols).split()`.
+    """The words of an utterance's transcript, `decode(best.ids, symbols).split()`, in order.
 
     Their times are those of transformers' `pipeline("automatic-speech-recognition", return_timestamps="word")`: a word
     lasts from the first frame of its first symbol to the end of the last frame of its last symbol, 20 ms a frame.
