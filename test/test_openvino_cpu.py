@@ -136,6 +136,18 @@ def test_a_signal_after_engines_are_closed(plain, how):
     assert (done.returncode, done.stdout, done.stderr) == (0, "caught\n", "")
 
 
+@pytest.mark.parametrize("attempt", range(6))  # without the remedy, about every second one would hang
+def test_first_inferences_at_the_same_moment(plain, attempt):
+    done = subprocess.run(
+        [sys.executable, str(PROGRAMS / "start_two_openvino_requests.py"), str(plain)],
+        env={**BARE_ENVIRONMENT, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "2\n"), f"attempt {attempt}: {done.stderr}"
+
+
 def test_a_mask_of_another_length_is_refused(masked):
     inputs = [[waveform, np.ones((1, 4000), np.float32)] for (waveform,) in waveforms([5000])]
     with pytest.raises(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ctypes
 import resource
+import sys
 import threading
 import time
 
@@ -48,6 +49,21 @@ def test_version_and_log(acl):
     assert acl.app_log(1, "a message") is None
     with pytest.raises(TypeError, match=r"acl\.app_log args parse failed"):
         acl.app_log("a message")
+
+
+def test_a_signal_may_end_a_call_that_waits_without_the_lock(opened, monkeypatch):
+    def interrupted(_lock):
+        raise KeyboardInterrupt
+
+    lock = sys.modules["cann_emulator.calls"]._lock
+    monkeypatch.setattr(type(lock), "acquire_again", interrupted)
+    identity, _ = opened.util.start_thread(lambda _: None, [None])
+    with pytest.raises(KeyboardInterrupt):
+        opened.util.stop_thread(identity)
+    others = threading.Thread(target=opened.get_version)
+    others.start()
+    others.join(timeout=10)
+    assert not others.is_alive()
 
 
 @pytest.mark.parametrize("attribute", [0, 1])

@@ -81,6 +81,18 @@ def _signal_stack_kept() -> Iterator[None]:
             libc.sigaltstack(stack, None)
 
 
+def _fill_tables_of_types() -> None:
+    """Let OpenVINO's binding fill its tables of NumPy's types, while there is one thread.
+
+    It fills them when they are first used, and lets other threads run meanwhile. A second thread that uses them then
+    waits for the first one without giving up the GIL, which the first one needs: the process stands still for ever.
+    """
+    import openvino
+
+    tensor = openvino.Tensor(np.zeros(1, np.float32), shared_memory=True)
+    tensor.element_type.to_dtype()
+
+
 class OpenVinoEngine(Engine):
     """Runs `in_flight` executions side by side on `num_threads` threads, each of `batch_size` utterances.
 
@@ -111,6 +123,7 @@ class OpenVinoEngine(Engine):
     def _open(self, model_path: Path, num_threads: int, precision: str, batch_size: int, in_flight: int | None) -> None:
         import openvino
 
+        _fill_tables_of_types()
         core = openvino.Core()
         has_bf16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         if precision == "bf16" and not has_bf16:
