@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from wav2vec2_eval import report
 from wav2vec2_eval.errors import SuiteError
 from wav2vec2_eval.files import ais_bench
 from wav2vec2_eval.files.names import LIST_NAME, LOCK_NAME
 from wav2vec2_eval.files.run import Run, read_run
+from wav2vec2_eval.report import command as report
 from wav2vec2_eval.speech.latency import parse_figures
 
 from conftest import DEMO, SPEECH, run_ok, script_main

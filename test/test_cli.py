@@ -16,9 +16,10 @@ from typing import NamedTuple
 
 import pytest
 
-from wav2vec2_eval import cli, evaluate, gears, report
+from wav2vec2_eval import cli, evaluate, gears
 from wav2vec2_eval.errors import SuiteError
 from wav2vec2_eval.machine.signals import Terminated
+from wav2vec2_eval.report import command as report
 from wav2vec2_eval.speech.padding import GEARS
 
 from conftest import ROOT, endless_file

@@ -23,9 +23,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from wav2vec2_eval import report
 from wav2vec2_eval.errors import SuiteError
 from wav2vec2_eval.files.names import LOCK_NAME
+from wav2vec2_eval.report import command as report
 
 from conftest import SPEECH, make_tree, run_script, script_main, small_graph
 

@@ -9,7 +9,6 @@ from itertools import starmap
 
 import pytest
 
-from wav2vec2_eval import report
 from wav2vec2_eval.errors import SuiteError
 from wav2vec2_eval.files.file_list import Source
 from wav2vec2_eval.files.folder import output_folder
@@ -17,6 +16,7 @@ from wav2vec2_eval.files.run import Run, format_run
 from wav2vec2_eval.files.scored import Transcript
 from wav2vec2_eval.files.scores import format_wer, scores_folder, write_scores
 from wav2vec2_eval.files.utterances import Utterance
+from wav2vec2_eval.report import command as report
 from wav2vec2_eval.speech.latency import Latency, format_figures, summarise
 from wav2vec2_eval.speech.wer import WordErrors
 

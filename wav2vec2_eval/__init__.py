@@ -8,8 +8,9 @@ sources   data sets, model folders, the hub                   imports errors, ma
 engines   what runs a model: CPUs, NPU, PyTorch               imports errors, machine, speech, files except manifest
 export    ONNX graphs and their proofs                        imports errors and all wings above
 cli       options, and how a script ends                      imports errors, machine, speech, sources.splits
+report    results side by side: table, JSON, page             imports errors, machine, speech, files, sources, cli
 
-The scripts, report, gears and evaluate may import everything; nobody imports a script. machine, speech, files and
+The scripts, gears and evaluate may import everything; nobody imports a script. machine, speech, files and
 engines can be imported with numpy and tqdm alone, and keep to Python 3.9's syntax.
 """
 

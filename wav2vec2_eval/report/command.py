@@ -21,22 +21,30 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from . import cli
-from .errors import SuiteError
-from .files.data_folder import parse_skipped
-from .files.file_list import Source
-from .files.folder import output_folder
-from .files.locks import reading
-from .files.model_record import read_record
-from .files.names import INFER_TIME_NAME, RUN_NAME, SCORES_NAME, SKIPPED_NAME, SUMMARY_DATA_NAME, SUMMARY_NAME, WER_NAME
-from .files.parts import Parts
-from .files.run import Run
-from .files.scored import read_counts
-from .files.text import decode
-from .machine.cpu import default_threads
-from .speech.bootstrap import Comparison, compare
-from .speech.latency import AVERAGE, parse_figures
-from .speech.totals import HIGH, LOW, RATE
+from .. import cli
+from ..errors import SuiteError
+from ..files.data_folder import parse_skipped
+from ..files.file_list import Source
+from ..files.folder import output_folder
+from ..files.locks import reading
+from ..files.model_record import read_record
+from ..files.names import (
+    INFER_TIME_NAME,
+    RUN_NAME,
+    SCORES_NAME,
+    SKIPPED_NAME,
+    SUMMARY_DATA_NAME,
+    SUMMARY_NAME,
+    WER_NAME,
+)
+from ..files.parts import Parts
+from ..files.run import Run
+from ..files.scored import read_counts
+from ..files.text import decode
+from ..machine.cpu import default_threads
+from ..speech.bootstrap import Comparison, compare
+from ..speech.latency import AVERAGE, parse_figures
+from ..speech.totals import HIGH, LOW, RATE
 
 # An Atlas 300I card (Ascend310) has four chips, later inference cards have one.
 CHIPS_PER_CARD = {"Ascend310": 4}
@@ -320,7 +328,3 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"WER {columns['suite']['WER']} is above --max_wer={args.max_wer}", file=sys.stderr)
         return 1
     return 0
-
-
-if __name__ == "__main__":
-    cli.run(main)
