@@ -170,13 +170,6 @@ def test_a_manifest_beside_the_results_does_not_lock_them_out(user, chain, model
         score(*options)
 
 
-def test_scores_are_no_baseline(user, chain):
-    user({"out": KEYS})
-    score()
-    with pytest.raises(SuiteError, match=r"scores: holds results of postprocess\.py; see --suite and --baseline"):
-        report.main([f"--suite={chain / 'om_infer_res_clean'}", "--baseline=scores", "--output=report"])
-
-
 def test_times_do_not_stay_beside_scores_of_other_results(user, chain):
     user({"out": KEYS})
     score()
@@ -190,11 +183,11 @@ def test_the_report_tells_who_measured(user, chain, capsys):
     user({"out": KEYS})
     score()
     baseline = chain / "pth_online_infer_res/clean"
-    assert report.main(["--suite=scores", f"--baseline={baseline}", "--output=report"]) == 0
+    assert report.main(["scores", str(baseline), "--output=report"]) == 0
     summary = json.loads(Path("report/summary.json").read_text())
-    assert summary["figures"]["suite"]["time per utterance (ms)"] == 30
-    assert "wall RTFx" not in summary["figures"]["suite"]
-    conditions = summary["conditions"]["suite"]
+    assert summary["figures"]["ais_bench"]["time per utterance (ms)"] == 30
+    assert "wall RTFx" not in summary["figures"]["ais_bench"]
+    conditions = summary["conditions"]["ais_bench"]
     assert conditions["engine"] == ais_bench.ENGINE
     assert conditions["data set"].startswith("clean, from ") and conditions["data set"].endswith("padded to gears")
 

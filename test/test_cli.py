@@ -100,7 +100,7 @@ PROGRAMS = {
     "pth_online_infer": script("pth_online_infer.py", "--which_dataset=clean"),
     "evaluate": Program(evaluate.parse_args, ("--precision=int8",)),
     "gears": Program(gears.parse_args, ("--count=1",)),
-    "report": Program(report.parse_args),
+    "report": Program(report.parse_args, ("results",)),
 }
 each_program = pytest.mark.parametrize("program", PROGRAMS.values(), ids=PROGRAMS)
 

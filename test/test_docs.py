@@ -49,7 +49,7 @@ OTHER_OPTIONS = {
     "test/demo/make_demo.py": {"--hours", "--resume", "--speaker"},
 }
 MODEL_SUFFIXES = (".onnx", ".om")
-FILE_SUFFIXES = (".ctm", ".info", ".json", ".jsonl", ".lock", ".md", ".trn", ".tsv", ".txt")
+FILE_SUFFIXES = (".ctm", ".html", ".info", ".json", ".jsonl", ".lock", ".md", ".trn", ".tsv", ".txt")
 
 
 def ids(paths: list[Path]) -> list[str]:

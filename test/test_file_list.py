@@ -119,6 +119,15 @@ def test_anything_else_is_refused(folder, name, content, message):
         Source(folder).read(name)
     with pytest.raises((SuiteError, FileNotFoundError), match="(?i)" + message):
         Source(folder).verify_file(name)
+    with pytest.raises(SuiteError, match=message):
+        list(Source(folder).lines(name))
+
+
+def test_lines_are_read_one_by_one(folder, tmp_path):
+    assert list(Source(folder).lines("a.txt")) == [b"abc"]
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/b.txt").write_bytes(b"one\r\n\ntwo\n")
+    assert list(Source(tmp_path / "other").lines("b.txt")) == [b"one\r\n", b"\n", b"two\n"]
 
 
 def test_a_missing_list_is_noticed(folder):

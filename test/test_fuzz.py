@@ -74,7 +74,7 @@ def score_by_model() -> None:
 
 
 def summarise() -> None:
-    report.main(["--suite=results", "--output=out/report"])
+    report.main(["results", "--output=out/report"])
 
 
 class Target(NamedTuple):

@@ -85,7 +85,7 @@ def commands(tree: Path, model_folder: Path, everything: bool) -> Iterator[list[
         yield [*infer, float32, "--infer_res_save_path=res-openvino", "--engine=openvino"]
     yield ["postprocess.py", "--bin_file_path=res", "--res_save_path=res/t.txt", "--which_dataset=clean", model]
     yield ["pth_online_infer.py", "--pred_res_save_path=pth/t.txt", *few, data, model]
-    yield ["-m", "wav2vec2_eval.report", "--suite=res", "--baseline=pth", "--output=summary"]
+    yield ["-m", "wav2vec2_eval.report", "res", "pth", "--output=summary"]
     yield ["-m", "wav2vec2_eval.gears", "--lengths=pre/utterances.tsv", "--count=2", "--output=gears.txt"]
     if not everything:
         return

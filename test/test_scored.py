@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Proves the lines of an utterance in the table and in the JSON lines, and that the counts are read back."""
+"""Proves the lines of an utterance in the table and in the JSON lines, and that they are read back."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from wav2vec2_eval.files.file_list import Source
 from wav2vec2_eval.files.scored import Transcript
 from wav2vec2_eval.files.utterances import Utterance
 from wav2vec2_eval.speech.ctc import Symbols
+from wav2vec2_eval.speech.wer import WordErrors
 from wav2vec2_eval.speech.words import Word
 
 PAIRS = [
@@ -90,28 +91,70 @@ def test_normalized_rates_are_named_after_their_normalizer():
     assert json.loads(scored.format_json(items("english")[1], "english"))["normalized_wer_english"] is None
 
 
-def read(folder, text):
+def read(folder, text, described=None):
     (folder / "utterance_scores.tsv").write_text(text, encoding="utf-8")
-    return list(scored.read_counts(Source(folder)))
+    if described is not None:
+        (folder / "utterances.jsonl").write_text(described, encoding="utf-8")
+    return list(scored.read_scored(Source(folder)))
 
 
 @pytest.mark.parametrize("normalize_text", ["none", "basic"])
-def test_the_counts_are_read_back(tmp_path, normalize_text):
-    rows = [scored.format_row(item, normalize_text) for item in items(normalize_text)]
-    text = scored.format_header(normalize_text) + "".join(rows)
-    assert read(tmp_path, text) == [(1, 2), None, (1, 0), (0, 0)]
+@pytest.mark.parametrize("has_lengths", [True, False])
+def test_what_was_written_is_read_back(tmp_path, normalize_text, has_lengths):
+    """Without utterances.jsonl, as in a folder of the first release, lengths and times are not known."""
+    written = items(normalize_text)
+    text = scored.format_header(normalize_text) + "".join(scored.format_row(each, normalize_text) for each in written)
+    described = "".join(scored.format_json(each, normalize_text) for each in written)
+    assert read(tmp_path, text, described if has_lengths else None) == [
+        scored.Row(
+            utterance.key,
+            utterance.utterance_id,
+            utterance.text or "",
+            hypothesis,
+            None if each.raw is None else each.raw.words,
+            utterance.num_samples if has_lengths else None,
+            0.25 if has_lengths else None,
+        )
+        for (utterance, hypothesis), each in zip(PAIRS, written)
+    ]
 
 
 def test_a_table_of_an_older_version_is_read_too(tmp_path):
-    assert read(tmp_path, "\t".join(FIRST) + "\n0\tx\t0.5\t1\t0\t0\t2\tA B\tA X\n") == [(1, 2)]
+    (row,) = read(tmp_path, "\t".join(FIRST) + "\n0\tx\t0.5\t1\t0\t0\t2\tA B\tA X\n")
+    assert (row.errors, row.reference, row.hypothesis) == (WordErrors(1, 0, 0, 2), "A B", "A X")
 
 
 @pytest.mark.parametrize("text", ["", "header\n0\tx\n", "a\tb\n"])
-def test_another_table_has_no_counts(tmp_path, text):
-    assert read(tmp_path, text) == []
+def test_another_table_is_refused(tmp_path, text):
+    with pytest.raises(SuiteError, match="expected the columns key, utterance_id, "):
+        read(tmp_path, text)
 
 
-@pytest.mark.parametrize("row", ["0", "", "0\tx\t1\t1\t1", "0\tx\t1\t1\t\t0\t1\tA\tB", "0\tx\t1\t1\tx\t0\t1\tA\tB"])
-def test_a_damaged_row_is_refused(tmp_path, row):
-    with pytest.raises(SuiteError, match="expected four counts, found"):
-        read(tmp_path, scored.format_header() + row + "\n")
+ROW = "0\tx\t0\t0\t0\t0\t1\tA\tA"
+JSON_LINE = '{"id": "x", "duration": 1.0, "time": 0.5}'
+
+
+@pytest.mark.parametrize(
+    ("row", "described"),
+    [
+        ("0", None),
+        ("", None),
+        ("0\tx\t1\t1\t1", None),
+        ("0\tx\t1\t1\t\t0\t1\tA\tB", None),
+        ("0\tx\t1\t1\tx\t0\t1\tA\tB", None),
+        ("0\tx\t1\t-1\t0\t0\t1\tA\tB", None),
+        (ROW, "not JSON"),
+        (ROW, ""),
+        (ROW, JSON_LINE.replace("x", "y")),
+        (ROW, JSON_LINE.replace("1.0", "null")),
+        (ROW, JSON_LINE.replace("0.5", '"fast"')),
+        (ROW, JSON_LINE.replace("1.0", "-1")),
+        (ROW, JSON_LINE.replace("1.0", "NaN")),
+        (ROW, JSON_LINE.replace("0.5", "Infinity")),
+        (ROW, "[" * 100_000),
+        (ROW, f"{JSON_LINE}\n{JSON_LINE}"),
+    ],
+)
+def test_damaged_rows_are_refused(tmp_path, row, described):
+    with pytest.raises(SuiteError, match=r"expected what the scoring writes|expected as many utterances as"):
+        read(tmp_path, scored.format_header() + row + "\n", described)

@@ -18,7 +18,7 @@ from wav2vec2_eval.files.scored import Transcript
 from wav2vec2_eval.files.utterances import Utterance
 from wav2vec2_eval.speech.ctc import Symbols
 from wav2vec2_eval.speech.latency import parse_figures
-from wav2vec2_eval.speech.wer import CharacterErrors, Errors, WordErrors
+from wav2vec2_eval.speech.wer import WordErrors
 from wav2vec2_eval.speech.words import Word
 
 UTTERANCES = [Utterance("0", "61-1-0", 400, "A B"), Utterance("1", "61-1-1", 400, "C")]
@@ -53,22 +53,6 @@ def test_nothing_to_score_is_refused_and_leaves_nothing(tmp_path, texts):
     with pytest.raises(SuiteError, match="expected reference words to score, found none"):
         write(tmp_path / "out/t.txt", pairs=pairs)
     assert not (tmp_path / "out").exists()
-
-
-def test_the_worst_have_the_highest_wer_and_then_the_most_errors():
-    errors = {
-        "right": WordErrors(0, 0, 0, 5),
-        "long": WordErrors(2, 0, 0, 4),
-        "short": WordErrors(1, 0, 0, 2),
-        "later": WordErrors(1, 0, 0, 2),
-        "wrong": WordErrors(0, 1, 0, 1),
-    }
-    for count, expected in ((10, ["wrong", "long", "short", "later"]), (1, ["wrong"]), (3, ["wrong", "long", "short"])):
-        worst = scores.Worst(count)
-        for key, each in errors.items():
-            both = Errors(each, CharacterErrors(0, 0, 0, 9))
-            worst.add(scored.Scored(Transcript(Utterance(key, key, 400, "A"), "B"), both))
-        assert [item.utterance.key for item in worst.items()] == expected
 
 
 def test_write_scores_writes_the_files_and_prints_the_errors(tmp_path, capsys):

@@ -55,3 +55,35 @@ def test_nothing_to_score_is_refused(references):
 def test_lists_of_unequal_lengths_are_refused():
     with pytest.raises(ValueError):
         wer.word_errors(["A", "B"], ["A"])
+
+
+@pytest.mark.parametrize(
+    ("reference", "hypothesis", "expected"),
+    [
+        ("A B C", "A X C", [("equal", "A", "A"), ("substitute", "B", "X"), ("equal", "C", "C")]),
+        ("A B C", "A C", [("equal", "A", "A"), ("delete", "B", ""), ("equal", "C", "C")]),
+        ("A B", "A B Y Z", [("equal", "A B", "A B"), ("insert", "", "Y Z")]),
+        ("A B C", "", [("delete", "A B C", "")]),
+        ("", "A B", [("insert", "", "A B")]),
+        ("A", " A", [("equal", "A", "A")]),
+    ],
+)
+def test_edits_turn_the_reference_into_the_hypothesis(reference, hypothesis, expected):
+    (edits,) = wer.align_words([reference], [hypothesis])
+    assert [(edit.kind, " ".join(edit.reference), " ".join(edit.hypothesis)) for edit in edits] == expected
+    assert sum(edit.errors for edit in edits) == wer.word_errors([reference], [hypothesis])[0].errors
+
+
+def test_the_worst_have_the_highest_wer_and_then_the_most_errors():
+    errors = {
+        "right": WordErrors(0, 0, 0, 5),
+        "long": WordErrors(2, 0, 0, 4),
+        "short": WordErrors(1, 0, 0, 2),
+        "later": WordErrors(1, 0, 0, 2),
+        "wrong": WordErrors(0, 1, 0, 1),
+    }
+    for count, expected in ((10, ["wrong", "long", "short", "later"]), (1, ["wrong"]), (3, ["wrong", "long", "short"])):
+        worst = wer.Worst(count)
+        for key, each in errors.items():
+            worst.add(each.wer, each.errors, key)
+        assert worst.items() == expected

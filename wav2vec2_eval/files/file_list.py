@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ from ..errors import SuiteError
 from .names import LIST_NAME, RUN_NAME, is_recordable
 from .run import read_run
 from .table import Table
-from .text import read_bytes
+from .text import open_file, read_bytes
 
 HEADER = b"file\tbytes\tcrc32\n"
 _SIZE, _CRC32 = re.compile(r"[0-9]{1,18}"), re.compile(r"[0-9a-f]{8}")
@@ -97,6 +97,21 @@ class Source:
         content = read_bytes(self.folder / name, advice)
         self.verify(name, content, advice)
         return content
+
+    def lines(self, name: str, advice: str = COPY_AGAIN) -> Iterator[bytes]:
+        """The lines of a file, without holding all of them. Raises SuiteError as `read` does, but after the last one.
+
+        So nothing that was computed from the lines may be kept before all of them were read.
+        """
+        if self.list is not None:
+            self.expected(name, advice)
+        size = crc32 = 0
+        with open_file(self.folder / name, advice) as file:
+            for line in file:
+                size, crc32 = size + len(line), zlib.crc32(line, crc32)
+                yield line
+        if self.list is not None:
+            self._check(name, Content(size, crc32), advice)
 
     def verify(self, name: str, content: bytes | memoryview, advice: str = COPY_AGAIN) -> None:
         """Raise SuiteError, with `advice`, unless this is what was written into the file."""

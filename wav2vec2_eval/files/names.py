@@ -40,6 +40,7 @@ _CAPTIONS_SUFFIX = ".srt"  # after the key of the utterance
 # The report.
 SUMMARY_NAME = "summary.md"
 SUMMARY_DATA_NAME = "summary.json"
+PAGE_NAME = "report.html"
 
 # The folder of models.
 MASKED_SUFFIX = "-masked"
@@ -60,7 +61,7 @@ MODEL_RECORD_KEY = "model_record"
 _FIXED_NAMES = (
     *(RUN_NAME, LIST_NAME, LOCK_NAME, MANIFEST_NAME, UTTERANCES_NAME, MODEL_RECORD_NAME, GEARS_NAME, JOURNAL_NAME),
     SKIPPED_NAME,
-    *(INFER_TIME_NAME, *SCORE_NAMES, CTM_NAME, SUMMARY_NAME, SUMMARY_DATA_NAME),
+    *(INFER_TIME_NAME, *SCORE_NAMES, CTM_NAME, SUMMARY_NAME, SUMMARY_DATA_NAME, PAGE_NAME),
 )
 _RESULT = re.compile(r"(?P<key>.+)\.\d+\.(?:bin|npy)")
 

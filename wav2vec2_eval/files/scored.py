@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import re
@@ -20,7 +19,7 @@ from ..speech.normalization import NONE, normalizer
 from ..speech.wer import Errors, WordErrors, text_errors
 from ..speech.words import Word, words
 from .file_list import Source
-from .names import SCORES_NAME
+from .names import JSON_LINES_NAME, SCORES_NAME
 from .utterances import Utterance
 
 _SCORED_TOGETHER = 500  # utterances; jiwer is faster with many, and memory stays flat
@@ -31,7 +30,8 @@ _COLUMNS = (
     *("key", "utterance_id", "wer", "substitutions", "deletions", "insertions", "words", "reference", "hypothesis"),
     "cer",
 )
-_COUNTS = slice(3, 7)  # the columns that WordErrors has
+_FIRST = 9  # columns: those of the first release
+_AGAIN = "run the scoring again"
 
 
 class Transcript(NamedTuple):
@@ -171,24 +171,55 @@ def _finite(rate: float | None) -> float | None:
     return rate if rate is not None and math.isfinite(rate) else None
 
 
-def read_counts(source: Source) -> Iterator[tuple[int, int] | None]:
-    """Errors and words of each utterance in `utterance_scores.tsv`, in order; None for one without a reference.
+class Row(NamedTuple):
+    """What the files of scores say of an utterance."""
 
-    Yields nothing for a table with other columns. Raises SuiteError if the table is damaged.
+    key: str
+    utterance_id: str
+    reference: str
+    hypothesis: str
+    errors: WordErrors | None  # None: there is no reference
+    num_samples: int | None  # None: not known, in a folder of the first release
+    pure_s: float | None  # the seconds of the inference, if they are known
+
+
+def read_scored(source: Source) -> Iterator[Row]:
+    """Every utterance in `utterance_scores.tsv`, in order, with its length and time in `utterances.jsonl`.
+
+    Raises SuiteError, perhaps after the last row, if a file is damaged, or if the two are not of the same utterances.
     """
-    lines = io.BytesIO(source.read(SCORES_NAME))
-    columns = [name.encode() for name in _COLUMNS[: _COUNTS.stop]]
-    if next(lines, b"").split(b"\t")[: _COUNTS.stop] != columns:
-        return
-    for line in lines:
-        counts = line.split(b"\t")[_COUNTS]
-        if counts == [b""] * 4:
-            yield None
-            continue
+    path = source.folder / SCORES_NAME
+    rows = source.lines(SCORES_NAME)
+    columns = [name.encode() for name in _COLUMNS[:_FIRST]]
+    found = next(rows, b"").rstrip(b"\r\n").split(b"\t")[:_FIRST]
+    if found != columns:
+        raise SuiteError(f"{path}: expected the columns {b', '.join(columns).decode()}, found others; {_AGAIN}")
+    described = source.lines(JSON_LINES_NAME) if source.has(JSON_LINES_NAME) else None
+    for number, line in enumerate(rows, start=2):
+        about = None if described is None else next(described, b"")
         try:
-            substitutions, deletions, insertions, words = map(int, counts)
-        except ValueError:
+            yield _parse_row(line.decode("utf-8").rstrip("\n").split("\t"), about)
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
             raise SuiteError(
-                f"{source.folder / SCORES_NAME}: expected four counts, found {line!r:.200}; run the scoring again"
+                f"{path}, line {number}: expected what the scoring writes, there and in {JSON_LINES_NAME}, found "
+                f"{line[:100]!r}; {_AGAIN}"
             ) from None
-        yield substitutions + deletions + insertions, words
+    if described is not None and next(described, b""):
+        raise SuiteError(f"{path}: expected as many utterances as {JSON_LINES_NAME} has, found fewer; {_AGAIN}")
+
+
+def _parse_row(fields: Sequence[str], about: bytes | None) -> Row:
+    """Raises the errors that `read_scored` catches for fields that no scoring writes."""
+    key, utterance_id, _, substitutions, deletions, insertions, words, reference, hypothesis = fields[:_FIRST]
+    counts = (substitutions, deletions, insertions, words)
+    errors = WordErrors(*map(int, counts)) if any(counts) else None
+    if errors is not None and min(errors) < 0:
+        raise ValueError(errors)
+    num_samples, pure_s = None, None
+    if about is not None:
+        values = json.loads(about)
+        num_samples = round(values["duration"] * SAMPLE_RATE)
+        pure_s = None if values.get("time") is None else float(values["time"])
+        if values["id"] != utterance_id or num_samples < 0 or not (pure_s is None or 0 <= pure_s < math.inf):
+            raise ValueError(about)
+    return Row(key, utterance_id, reference, hypothesis, errors, num_samples, pure_s)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -16,7 +15,7 @@ from ..speech.explanation import Explanation
 from ..speech.latency import format_figures
 from ..speech.normalization import NONE
 from ..speech.totals import HIGH, LOW, Totals
-from ..speech.wer import WordErrors
+from ..speech.wer import WordErrors, Worst
 from .folder import OutputFolder, output_folder
 from .names import (
     CTM_NAME,
@@ -104,7 +103,8 @@ def write_scores(
     utterance has a reference, there is no `wer.txt`, and None is returned. Raises SuiteError if there are references
     without a single word, or no utterances.
     """
-    totals, explanation, worst, ids = Totals(normalize_text), Explanation(symbols), Worst(), UtteranceIds()
+    totals, explanation, ids = Totals(normalize_text), Explanation(symbols), UtteranceIds()
+    worst: Worst[Scored] = Worst()
     with ExitStack() as files:
         # Its folder is closed last: that removes what is left of the other files.
         times = files.enter_context(writing_word_times(folder)) if word_times else None
@@ -127,7 +127,8 @@ def write_scores(
             for file, text in zip(trn, (utterance.text, hypothesis)):
                 file.write(format_trn(text, trn_id).encode())
             explanation.add(utterance.text, hypothesis, errors.words)
-            worst.add(item)
+            if item.judged is not None:
+                worst.add(item.judged.wer, item.judged.errors, item)
         is_scored = totals.scored > 0 or not totals.unscored
         figures = totals.more() if is_scored else {}
         # wer.txt is removed first and written last: its presence means that the other files are whole.
@@ -157,7 +158,7 @@ def write_scores(
     return totals.words if is_scored else None
 
 
-def _print_scores(totals: Totals, figures: Mapping[str, float], worst: Worst, normalize_text: str) -> None:
+def _print_scores(totals: Totals, figures: Mapping[str, float], worst: Worst[Scored], normalize_text: str) -> None:
     errors, unscored = totals.words, totals.unscored
     print(f"{totals.scored + unscored} utterances, {errors.words} words")
     if unscored:
@@ -187,26 +188,3 @@ def _cut(text: str) -> str:
 
 def _percent(rate: float) -> str:
     return f"{100 * rate:.2f}"
-
-
-class Worst:
-    """Collects the up to `count` utterances with errors: highest WER first, then most errors, then the earlier one.
-
-    With a normalizer, its errors count.
-    """
-
-    def __init__(self, count: int = 10) -> None:
-        self._count = count
-        self._seen = 0
-        self._heap: list[tuple[float, int, int, Scored]] = []
-
-    def add(self, item: Scored) -> None:
-        self._seen += 1
-        judged = item.judged
-        if judged is not None and judged.errors:
-            heapq.heappush(self._heap, (judged.wer, judged.errors, -self._seen, item))
-        if len(self._heap) > self._count:
-            heapq.heappop(self._heap)
-
-    def items(self) -> list[Scored]:
-        return [item for *_, item in sorted(self._heap, reverse=True)]

@@ -6,25 +6,35 @@ from __future__ import annotations
 import json
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from ..errors import SuiteError
 
 
-def read_bytes(path: Path, advice: str) -> bytes:
-    """The content of a regular file. Raises SuiteError, with `advice`, if there is none."""
+@contextmanager
+def open_file(path: Path, advice: str) -> Iterator[BinaryIO]:
+    """A regular file, opened to be read. Raises SuiteError, with `advice`, if there is none."""
     try:
         # Not blocking, because opening a named pipe would wait for its writer.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-        try:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise SuiteError(f"{path}: expected a regular file, found something else; {advice}")
-            with os.fdopen(descriptor, "rb", closefd=False) as file:
-                return file.read()
-        finally:
-            os.close(descriptor)
     except (FileNotFoundError, NotADirectoryError):
         raise SuiteError(f"{path}: no such file; {advice}") from None
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise SuiteError(f"{path}: expected a regular file, found something else; {advice}")
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            yield file
+    finally:
+        os.close(descriptor)
+
+
+def read_bytes(path: Path, advice: str) -> bytes:
+    """The content of a regular file. Raises SuiteError, with `advice`, if there is none."""
+    with open_file(path, advice) as file:
+        return file.read()
 
 
 def read_text(path: Path, advice: str) -> str:

@@ -7,14 +7,17 @@ around a text.
 
 from __future__ import annotations
 
+import heapq
 import importlib
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from ..errors import SuiteError
 
 if TYPE_CHECKING:
     import jiwer
+
+Item = TypeVar("Item")
 
 
 class WordErrors(NamedTuple):
@@ -60,7 +63,38 @@ class Errors(NamedTuple):
     characters: CharacterErrors
 
 
+class Edit(NamedTuple):
+    """A part of an alignment: words in a row that are right, or wrong in the same way."""
+
+    kind: str  # equal, substitute, delete or insert
+    reference: tuple[str, ...]  # no words where some are inserted
+    hypothesis: tuple[str, ...]  # no words where some are deleted
+
+    @property
+    def errors(self) -> int:
+        return 0 if self.kind == "equal" else max(len(self.reference), len(self.hypothesis))
+
+
 NO_ERRORS = Errors(WordErrors(0, 0, 0, 0), CharacterErrors(0, 0, 0, 0))  # where sums begin
+
+
+class Worst(Generic[Item]):
+    """Collects the up to `count` utterances with errors: highest WER first, then most errors, then the earlier one."""
+
+    def __init__(self, count: int = 10) -> None:
+        self._count = count
+        self._seen = 0
+        self._heap: list[tuple[float, int, int, Item]] = []  # no two have been seen at the same place
+
+    def add(self, wer: float, errors: int, item: Item) -> None:
+        self._seen += 1
+        if errors:
+            heapq.heappush(self._heap, (wer, errors, -self._seen, item))
+        if len(self._heap) > self._count:
+            heapq.heappop(self._heap)
+
+    def items(self) -> list[Item]:
+        return [item for *_, item in sorted(self._heap, reverse=True)]
 
 
 def check_installed() -> None:
@@ -74,6 +108,24 @@ def word_errors(references: Sequence[str], hypotheses: Sequence[str]) -> list[Wo
 
     alignments = jiwer.process_words(list(references), list(hypotheses)).alignments
     return [WordErrors(*_count(chunks)) for chunks in alignments]
+
+
+def align_words(references: Sequence[str], hypotheses: Sequence[str]) -> list[list[Edit]]:
+    """What turns each reference into the hypothesis at its position. Raises ValueError for unequal lengths."""
+    import jiwer
+
+    found = jiwer.process_words(list(references), list(hypotheses))
+    return [
+        [
+            Edit(
+                chunk.type,
+                tuple(reference[chunk.ref_start_idx : chunk.ref_end_idx]),
+                tuple(hypothesis[chunk.hyp_start_idx : chunk.hyp_end_idx]),
+            )
+            for chunk in chunks
+        ]
+        for reference, hypothesis, chunks in zip(found.references, found.hypotheses, found.alignments)
+    ]
 
 
 def character_errors(references: Sequence[str], hypotheses: Sequence[str]) -> list[CharacterErrors]:
