@@ -71,9 +71,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         help="the NPU, which decides the chips per card, where the results do not name it",
     )
     parser.add_argument("--max_wer", type=cli.number, metavar="X", help="fail if a WER is above X; not PyTorch's")
-    args = parser.parse_args(argv)
-    check_folders(args)
-    return args
+    return parser.parse_args(argv)
 
 
 def soc_name(text: str) -> str:
@@ -83,14 +81,20 @@ def soc_name(text: str) -> str:
     return text
 
 
-def check_folders(args: argparse.Namespace) -> None:
-    """Raise SuiteError for a folder that is named twice, and for a reference that is none of the folders."""
-    real = [path.resolve() for path in args.results]
-    again = next((path for path, each in zip(args.results, real) if real.count(each) > 1), None)
+def position_of_reference(folders: Sequence[Path], reference: Path | None) -> int:
+    """Which folder the others are compared with.
+
+    Raises SuiteError if a folder is named twice, and for a reference that is none of the folders.
+    """
+    real = [folder.resolve() for folder in folders]
+    again = next((folder for folder, each in zip(folders, real) if real.count(each) > 1), None)
     if again is not None:
         raise SuiteError(f"{again}: is there twice; give each folder once")
-    if args.reference is not None and args.reference.resolve() not in real:
-        raise SuiteError(f"--reference={args.reference}: expected one of the folders that are compared")
+    if reference is None:
+        return 0
+    if reference.resolve() not in real:
+        raise SuiteError(f"--reference={reference}: expected one of the folders that are compared")
+    return real.index(reference.resolve())
 
 
 def versions() -> str:
@@ -169,9 +173,7 @@ def check_wer(all_results: Sequence[Results], max_wer: float) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
-    reference = 0
-    if args.reference is not None:
-        reference = [path.resolve() for path in args.results].index(args.reference.resolve())
+    reference = position_of_reference(args.results, args.reference)
     with ExitStack() as locks:
         for folder in args.results:
             locks.enter_context(reading(folder))
