@@ -41,7 +41,7 @@ from wav2vec2_eval.files.model_record import agreed, read_record, record_of_mode
 from wav2vec2_eval.files.names import INFER_TIME_NAME, MANIFEST_NAME
 from wav2vec2_eval.files.run import Run
 from wav2vec2_eval.files.tensors import DTYPE, parse_dtypes
-from wav2vec2_eval.machine.overlap import WriteBehind, read_ahead
+from wav2vec2_eval.machine.overlap import Spent, WriteBehind, read_ahead
 from wav2vec2_eval.speech.audio import SAMPLE_RATE, frame_count
 from wav2vec2_eval.speech.latency import check_warm_up, format_figures, summarise
 
@@ -191,14 +191,14 @@ class Job(NamedTuple):
     record: ModelRecord | None
 
 
-def infer(engine: Engine, job: Job, store: results.Store) -> Generator[str, None, None]:
+def infer(engine: Engine, job: Job, store: results.Store, spent: Spent) -> Generator[str, None, None]:
     """Infer the utterances, reading ahead of the engine and writing after it. Yields each key when it is computed."""
 
     def utterances() -> Iterator[list[np.ndarray]]:
         for key in job.keys:
             yield engine.convert(key, job.inputs.read_arrays(key, job.dtypes))
 
-    with WriteBehind(store) as writer, closing(read_ahead(utterances())) as ahead:
+    with WriteBehind(store, spent=spent) as writer, closing(read_ahead(utterances(), spent=spent)) as ahead:
         for (result, latency), key in zip(timed(engine.stream(ahead)), job.keys):
             if job.record is not None:
                 frames = frame_count(job.inputs[key][0].shape[-1])
@@ -208,23 +208,31 @@ def infer(engine: Engine, job: Job, store: results.Store) -> Generator[str, None
             yield key
 
 
-def infer_all(engine: Engine, job: Job, folder: OutputFolder, res_save_type: str) -> None:
+def infer_all(engine: Engine, job: Job, folder: OutputFolder, res_save_type: str) -> Spent:
     """Infer the utterances into `folder`, with a progress bar if there is a terminal."""
     from tqdm import tqdm
 
-    with results.Store(folder, res_save_type) as store, closing(infer(engine, job, store)) as computed:
+    spent = Spent()
+    with results.Store(folder, res_save_type) as store, closing(infer(engine, job, store, spent)) as computed:
         for _ in tqdm(computed, total=len(job.keys), unit="utterance", disable=None):
             pass
+    return spent
 
 
-def write_times(folder: OutputFolder, inputs: Manifest, references: References | None, warm_up: int) -> str:
-    """Write infer_time.txt from the journal, in the manifest's order; returns its text."""
+def write_times(
+    folder: OutputFolder, inputs: Manifest, references: References | None, warm_up: int, spent: Spent | None
+) -> str:
+    """Write infer_time.txt from the journal, in the manifest's order; returns its text.
+
+    `spent` is of all utterances; None if some were inferred by another run.
+    """
     finished = read_journal(Source(folder.path))
     check_same_keys(inputs, finished, f"{folder.path}: results")
     lengths_s = None
     if references is not None:
         lengths_s = [samples / SAMPLE_RATE for samples in inputs.parts.new_samples(inputs, references)]
-    text = format_figures(summarise([finished[key].latency for key in inputs], warm_up, lengths_s))
+    figures = summarise([finished[key].latency for key in inputs], warm_up, lengths_s)
+    text = format_figures({**figures, **({} if spent is None else spent.figures())})
     folder.write_text(INFER_TIME_NAME, text)
     return text
 
@@ -253,8 +261,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             if args.resume:
                 print(f"resumed: {len(kept)} of {len(inputs)} results are kept")
             job = Job(inputs, [key for key in inputs if key not in kept], args.input_dtypes, record)
-            infer_all(engine, job, folder, args.res_save_type)
-        text = write_times(folder, inputs, references, args.warm_up)
+            spent = infer_all(engine, job, folder, args.res_save_type)
+        text = write_times(folder, inputs, references, args.warm_up, None if kept else spent)
     print(f"{run.engine} on {run.device}, {run.precision}", text, sep="\n", end="")
     print(f"written: {path}")
     return 0

@@ -30,6 +30,22 @@ def test_name_and_features_of_the_processor(monkeypatch, text, name, features):
     assert (cpu.cpu_name(), cpu.cpu_features()) == (name, features)
 
 
+@pytest.mark.parametrize(
+    ("features", "lacks"),
+    [
+        ({"fpu", "sse2", "avx2", "avx512f", "avx512_vnni"}, True),
+        ({"sse2", "avx512f", "avx512_bf16"}, False),
+        ({"sse2", "avx2", "avx_vnni", "avx_ne_convert"}, False),
+        ({"sse2", "avx2", "avx_vnni"}, False),  # an older Linux does not list avx_ne_convert
+        ({"fp", "asimddp"}, False),  # not x86_64
+        (set(), False),  # not known
+    ],
+)
+def test_a_processor_without_bfloat16(monkeypatch, features, lacks):
+    monkeypatch.setattr(cpu, "cpu_features", lambda: features)
+    assert cpu.lacks_bfloat16() is lacks
+
+
 @pytest.mark.parametrize(("allowed", "all_cores", "threads"), [({0, 3}, 8, 2), (None, 8, 8), (None, None, 1)])
 def test_default_threads_are_the_cores_that_this_process_may_use(monkeypatch, allowed, all_cores, threads):
     monkeypatch.setattr(os, "cpu_count", lambda: all_cores)

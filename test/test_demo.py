@@ -38,6 +38,9 @@ def evaluate(cwd: Path, *options: str) -> None:
     )
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     assert done.stdout.count(" / ") >= 5, "no example lines"
+    page = Path(done.stdout.splitlines()[-1].removeprefix("The page: "))
+    assert page == (cwd / "demo_res/eval_res/clean/report.html").resolve()
+    assert page.is_file()
 
 
 @pytest.fixture(scope="module")
@@ -53,30 +56,28 @@ def transcripts(path: Path) -> list[str]:
 
 
 def test_the_demo_recognises_speech(demo):
-    summary = json.loads((demo / "eval_res/clean/summary.json").read_text())
-    assert summary["figures"]["suite"]["utterances"] >= 50
-    assert summary["figures"]["suite"]["WER"] <= MAX_WER
-    assert summary["figures"]["suite"]["WER"] == summary["figures"]["PyTorch"]["WER"]
-    suite, baseline = (
-        demo / folder / "transcriptions.txt" for folder in ("om_infer_res_clean", "pth_online_infer_res/clean")
-    )
-    assert transcripts(suite) == transcripts(baseline)
+    suite, baseline = (demo / "eval_res/clean" / name for name in ("f32", "pytorch"))
+    wer = parse_figures((suite / "wer.txt").read_text())
+    assert wer["scored utterances"] >= 50
+    assert wer["WER"] <= MAX_WER
+    assert wer == parse_figures((baseline / "wer.txt").read_text())
+    assert transcripts(suite / "transcriptions.txt") == transcripts(baseline / "transcriptions.txt")
 
 
 def test_twice_the_same(demo, tmp_path):
     evaluate(tmp_path, "--skip_baseline")
     for name in ("wer.txt", "transcriptions.txt"):
-        again = tmp_path / "demo_res/om_infer_res_clean" / name
-        assert again.read_bytes() == (demo / "om_infer_res_clean" / name).read_bytes()
+        again = tmp_path / "demo_res/eval_res/clean/f32" / name
+        assert again.read_bytes() == (demo / "eval_res/clean/f32" / name).read_bytes()
 
 
-def test_the_whole_evaluation_in_int8(tmp_path):
+def test_two_precisions_in_one_go(tmp_path):
     pytest.importorskip("nncf")
-    evaluate(tmp_path, "--skip_baseline", "--attention_mask", "--precision=int8")
-    figures = parse_figures((tmp_path / "demo_res/om_infer_res_clean/wer.txt").read_text())
-    assert figures["WER"] <= MAX_WER
-    run = json.loads((tmp_path / "demo_res/om_infer_res_clean/run.json").read_text())
-    assert run["precision"].startswith("int8")
+    evaluate(tmp_path, "--skip_baseline", "--attention_mask", "--precision=f32,int8")
+    for variant, precision in {"f32-masked": "float32", "int8-masked": "int8"}.items():
+        results = tmp_path / "demo_res/eval_res/clean" / variant
+        assert parse_figures((results / "wer.txt").read_text())["WER"] <= MAX_WER
+        assert json.loads((results / "run.json").read_text())["precision"].startswith(precision)
 
 
 def test_gears_and_masks_on_the_emulated_npu(demo, tmp_path):
@@ -85,7 +86,7 @@ def test_gears_and_masks_on_the_emulated_npu(demo, tmp_path):
     run_ok("preprocess.py", "--pre_data_save_path=./pre", "--attention_mask", *DEMO_DATA, DEMO_MODEL, cwd=tmp_path)
     infer_on_ascend(tmp_path, "wav2vec2-base-960h-masked", "--sync_infer=False", "--input_dtypes=float32,float32")
     run_ok("postprocess.py", "--bin_file_path=res", "--res_save_path=res/t.txt", *DEMO_DATA, DEMO_MODEL, cwd=tmp_path)
-    assert transcripts(tmp_path / "res/t.txt") == transcripts(demo / "pth_online_infer_res/clean/transcriptions.txt")
+    assert transcripts(tmp_path / "res/t.txt") == transcripts(demo / "eval_res/clean/pytorch/transcriptions.txt")
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +115,7 @@ def drop_blanks_first(logits: np.ndarray, symbols: ctc.Symbols) -> str:
 
 
 def test_the_right_way_gives_the_demos_wer(demo, waveforms):
-    wer = parse_figures((demo / "om_infer_res_clean/wer.txt").read_text())["WER"]
+    wer = parse_figures((demo / "eval_res/clean/f32/wer.txt").read_text())["WER"]
     assert word_error_rate(demo, waveforms, normalise) == wer
 
 

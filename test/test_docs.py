@@ -14,6 +14,8 @@ import pytest
 
 import wav2vec2_eval
 from wav2vec2_eval.files import names
+from wav2vec2_eval.machine.overlap import Spent
+from wav2vec2_eval.speech.latency import Latency, summarise
 
 from conftest import BARE_ENVIRONMENT, ROOT
 
@@ -134,6 +136,16 @@ def test_files_are_those_of_the_module_of_names():
     table = sections(read("docs/files.md").replace("# Files", "## Files", 1))["Files"]
     in_table = file_names("\n".join(first_cells(table)))
     assert {name for name in in_table if not name.endswith(MODEL_SUFFIXES)} == in_module
+
+
+def test_labels_of_infer_time_are_those_of_the_code():
+    """Percentiles stand in one row: `min …`, `max latency(ms)`."""
+    rows = first_cells(sections(read("docs/files.md"))["infer_time.txt"])[2:]
+    in_rows = [re.findall("`([^`]+)`", row) for row in rows]
+    documented = [label.replace("…", row[-1].partition(" ")[2]) for row in in_rows for label in row]
+    latencies = [Latency(1, 1, 1), Latency(1, 1, elapsed_ms=1)]
+    written = [label for latency in latencies for label in summarise([latency], lengths_s=[1])]
+    assert sorted(documented) == sorted({*written, *Spent().figures()})
 
 
 def test_models_are_those_of_the_module_of_names():

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -18,22 +19,28 @@ from pathlib import Path
 
 import pytest
 
+from wav2vec2_eval import evaluate
+from wav2vec2_eval.engines.precision import CPU_PRECISIONS
+from wav2vec2_eval.errors import SuiteError
+from wav2vec2_eval.machine.cpu import lacks_bfloat16
+
 from conftest import BARE_ENVIRONMENT, ROOT, wait_until
 
 SCRIPT = ROOT / "test/eval_acc_perf.sh"
 SET_ENV = ROOT / "test/emulator/set_env.sh"
+NEEDS_BFLOAT16 = pytest.mark.skipif(lacks_bfloat16(), reason="this processor lacks bfloat16")
 
 FAKE = f"""#!{sys.executable} -I
 import json, os, pathlib, signal, sys, time
 argv, here = sys.argv[1:], pathlib.Path(__file__).parent
 if argv[:2] == ["-I", "-c"] or argv[-1] == "import acl":
     os.execv({sys.executable!r}, [{sys.executable!r}, *argv])
-names = [pathlib.Path(word).name for word in argv if not word.startswith("-")]
-name = names[0]
+place = next(place for place, word in enumerate(argv) if not word.startswith("-"))
+name, argv = pathlib.Path(argv[place]).name, argv[place + 1 :]
 with open(here / "calls", "a") as calls:
-    calls.write(json.dumps([name, *(word for word in argv if word.startswith("--"))]) + "\\n")
+    calls.write(json.dumps([name, *argv]) + "\\n")
 if name == "has_packages.py":
-    here.joinpath("requirements").write_text(names[1])
+    here.joinpath("requirements").write_text(pathlib.Path(argv[0]).name)
     sys.exit(os.environ.get("HAS_PACKAGES", "0") != "1")
 if name == "venv":
     print("no room for an environment", file=sys.stderr)
@@ -47,7 +54,7 @@ if name == "preprocess.py":
     if "RUN" in os.environ:
         data.joinpath("run.json").write_text(os.environ["RUN"])
 elif name == "export_onnx.py":
-    pathlib.Path("models").mkdir()
+    pathlib.Path("models").mkdir(exist_ok=True)
     for model in ("wav2vec2-base-960h", "wav2vec2-base-960h-masked"):
         pathlib.Path(f"models/{{model}}.onnx").touch()
 elif name == "cann_emulator.atc":
@@ -55,7 +62,7 @@ elif name == "cann_emulator.atc":
     pathlib.Path(options["--output"] + ".om").touch()
 elif name == "postprocess.py":
     scores = pathlib.Path(options["--bin_file_path"], "utterance_scores.tsv")
-    scores.parent.mkdir()
+    scores.parent.mkdir(parents=True)
     scores.write_text("".join(f"{{line}}\\t0\\t0\\t0\\t0\\t0\\t0\\tR{{line}}\\tH{{line}}\\n" for line in range(70)))
 does = os.environ.get(name.replace(".", "_"), "")
 if does == "wait":
@@ -102,11 +109,17 @@ class Host:
         stdout, stderr = process.communicate(timeout=60)
         return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
-    def calls(self) -> dict[str, list[str]]:
-        """The scripts that were run, in order, with their options."""
+    def all_calls(self) -> list[tuple[str, list[str]]]:
+        """The scripts that were run, in order, with their arguments."""
         path = self.bin / "calls"
         calls = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-        return {name: options for name, *options in calls if name != "has_packages.py"}
+        return [(name, arguments) for name, *arguments in calls if name != "has_packages.py"]
+
+    def calls(self) -> dict[str, list[str]]:
+        """The same by name, where each script was run once."""
+        calls = self.all_calls()
+        assert len(dict(calls)) == len(calls)
+        return dict(calls)
 
     def requirements(self) -> str:
         return (self.bin / "requirements").read_text()
@@ -136,13 +149,17 @@ def host(tmp_path) -> Host:
             "--which_dataset: expected validation, clean, other, custom, or a split's folder such as",
         ),
         (["--engine", "tensorrt"], "--engine: invalid choice: 'tensorrt'"),
-        (["--precision=f16"], "--precision: invalid choice: 'f16'"),
+        (["--precision=f16"], "--precision: expected f32, bf16, int8, or several with commas; found 'f16'"),
+        (["--precision=f32,INT8"], "--precision: expected f32, bf16, int8, or several with commas; found 'INT8'"),
+        (["--precision=f32,"], "--precision: expected f32, bf16, int8, or several with commas; found ''"),
+        (["--precision=int8,f32,float32"], "--precision: expected each precision once; found 'int8,f32,float32'"),
         (["--dataset_path="], "--dataset_path: expected a path of printable UTF-8 characters, found ''"),
         (["--gears=pre\udcd6"], "--gears: expected a path of printable UTF-8 characters, found 'pre\\udcd6'"),
         (["--max_wer=nan"], "--max_wer: expected a number like 0.04, found 'nan'"),
         (["--max_wer=4%"], "--max_wer: expected a number like 0.04, found '4%'"),
         (["--max_wer=.5"], "--max_wer: expected a number like 0.04, found '.5'"),
         (["--engine=onnxruntime", "--precision=bf16"], "--precision=bf16: onnxruntime computes in float32"),
+        (["--engine=onnxruntime", "--precision=f32,bf16"], "--precision=bf16: onnxruntime computes in float32"),
         (["--calibration=bin_file.info"], "--calibration: only --precision=int8 is calibrated"),
         (["--precision=int8", "--calibration=none"], "--calibration=none: no such file"),
         (["--demo", "--dataset_path=here"], "--demo has a data set and a model of its own"),
@@ -165,7 +182,7 @@ def test_defaults_on_a_cpu(host):
     assert done.stdout.splitlines() == [
         *("", "[1] environment", f"Python: {host.python}"),
         "no NPU can be used here (CANN's atc was not found): the model runs on this host's CPU",
-        *("", "[2] preprocess", "", "[3] export to ONNX", "", "[4] infer", "", "[5] decode and score"),
+        *("", "[2] preprocess", "", "[3] export to ONNX", "", "[4] f32: infer", "", "[5] f32: decode and score"),
         *("", "[6] PyTorch baseline", "", "[7] result"),
     ]
     assert host.requirements() == "requirements.txt"
@@ -180,22 +197,23 @@ def test_defaults_on_a_cpu(host):
             "--precision=f32",
             "--workspace=1",
             "--input_info_file_path=./pre_data/clean/bin_file.info",
-            "--infer_res_save_path=./om_infer_res_clean",
+            "--infer_res_save_path=./eval_res/clean/f32",
         ],
         "postprocess.py": [
-            "--bin_file_path=./om_infer_res_clean",
-            "--res_save_path=./om_infer_res_clean/transcriptions.txt",
+            "--bin_file_path=./eval_res/clean/f32",
+            "--res_save_path=./eval_res/clean/f32/transcriptions.txt",
             "--which_dataset=clean",
         ],
         "pth_online_infer.py": [
             "--workspace=1",
-            "--pred_res_save_path=./pth_online_infer_res/clean/transcriptions.txt",
+            "--pred_res_save_path=./eval_res/clean/pytorch/transcriptions.txt",
             "--which_dataset=clean",
         ],
         "wav2vec2_eval.report": [
-            "--suite=./om_infer_res_clean",
+            "./eval_res/clean/f32",
+            "./eval_res/clean/pytorch",
             "--output=./eval_res/clean",
-            "--baseline=./pth_online_infer_res/clean",
+            "--reference=./eval_res/clean/pytorch",
         ],
     }
 
@@ -207,7 +225,7 @@ EVERY_OPTION = {
     "--limit": "3",
     "--gears": ",".join(str(gear) for gear in range(10_000, 560_001, 10_000)),  # longer than a file's name may be
     "--engine": "openvino",
-    "--precision": "bf16",
+    "--precision": "int8",
     "--device_id": "2",
     "--max_wer": "0.10",
     "--soc_version": "",  # as if it was not given
@@ -219,9 +237,15 @@ def test_folders_have_the_name_of_the_split(host):
     assert host.run("--which_dataset=dev-clean-2", "--dataset_path=./tree").returncode == 0
     calls = host.calls()
     assert calls["preprocess.py"][0] == "--pre_data_save_path=./pre_data/dev-clean-2"
-    assert calls["pyacl_infer.py"][-1] == "--infer_res_save_path=./om_infer_res_dev-clean-2"
+    assert calls["pyacl_infer.py"][-1] == "--infer_res_save_path=./eval_res/dev-clean-2/f32"
     assert "--which_dataset=dev-clean-2" in calls["postprocess.py"]
-    assert calls["wav2vec2_eval.report"][1] == "--output=./eval_res/dev-clean-2"
+    assert calls["wav2vec2_eval.report"] == [
+        "./eval_res/dev-clean-2/f32",
+        "./eval_res/dev-clean-2/pytorch",
+        "--output=./eval_res/dev-clean-2",
+        "--reference=./eval_res/dev-clean-2/pytorch",
+        "--audio=./tree",
+    ]
 
 
 @pytest.mark.parametrize("words", [1, 2])
@@ -234,30 +258,88 @@ def test_every_option_in_both_spellings(host, words):
     selection = ["--which_dataset=other", "--dataset_path=./my data", "--model_name_or_path=./my model", "--limit=3"]
     gears = f"--gears={EVERY_OPTION['--gears']}"
     assert host.calls() == {
-        "preprocess.py": ["--pre_data_save_path=./pre_data/other", gears, *selection, "--attention_mask"],
+        "preprocess.py": ["--pre_data_save_path=./pre_data/other-masked", gears, *selection, "--attention_mask"],
         "export_onnx.py": [
             "--model_save_dir=./models",
             "--model_name=wav2vec2-base-960h",
             "--model_name_or_path=./my model",
             "--attention_mask",
+            "--quantize=int8",
+            "--calibration=./pre_data/other-masked/bin_file.info",
         ],
         "pyacl_infer.py": [
-            "--model_path=./models/wav2vec2-base-960h-masked.onnx",
+            "--model_path=./models/wav2vec2-base-960h-masked-int8.onnx",
             "--device_id=2",
             "--input_dtypes=float32,float32",
             "--engine=openvino",
-            "--precision=bf16",
+            "--precision=int8",
             "--workspace=0",  # a single utterance is not left out
-            "--input_info_file_path=./pre_data/other/bin_file.info",
-            "--infer_res_save_path=./om_infer_res_other",
+            "--input_info_file_path=./pre_data/other-masked/bin_file.info",
+            "--infer_res_save_path=./eval_res/other/int8-masked",
         ],
         "postprocess.py": [
-            "--bin_file_path=./om_infer_res_other",
-            "--res_save_path=./om_infer_res_other/transcriptions.txt",
+            "--bin_file_path=./eval_res/other/int8-masked",
+            "--res_save_path=./eval_res/other/int8-masked/transcriptions.txt",
             *selection,
         ],
-        "wav2vec2_eval.report": ["--suite=./om_infer_res_other", "--output=./eval_res/other", "--max_wer=0.1"],
+        "wav2vec2_eval.report": [
+            "./eval_res/other/int8-masked",
+            "--output=./eval_res/other",
+            "--reference=./eval_res/other/int8-masked",
+            "--max_wer=0.1",
+            "--audio=./my data",
+        ],
     }
+
+
+@pytest.mark.parametrize("baseline", [True, False])
+def test_several_variants(host, baseline):
+    """Preprocessed once, exported once in float and once in int8, inferred in the order that the user gave."""
+    done = host.run("--precision=int8,f32", *([] if baseline else ["--skip_baseline"]))
+    assert (done.returncode, done.stderr) == (0, "")
+    runs = ["int8", "f32"]
+    by_pytorch = ["PyTorch baseline"] if baseline else []
+    assert re.findall(r"^\[\d+\] (.+)", done.stdout, re.MULTILINE) == [
+        *("environment", "preprocess", "export to ONNX", "export to ONNX in int8"),
+        *("int8: infer", "int8: decode and score", "f32: infer", "f32: decode and score", *by_pytorch, "result"),
+    ]
+    assert host.requirements() == "requirements-openvino.txt"
+    calls = host.all_calls()
+    scripts = ["preprocess.py", "export_onnx.py", "export_onnx.py", *["pyacl_infer.py", "postprocess.py"] * 2]
+    last = ["pth_online_infer.py", "wav2vec2_eval.report"] if baseline else ["wav2vec2_eval.report"]
+    assert [name for name, _ in calls] == [*scripts, *last]
+    assert [any("--quantize" in each for each in options) for _, options in calls[1:3]] == [False, True]
+    models = {"int8": "wav2vec2-base-960h-int8", "f32": "wav2vec2-base-960h"}
+    for run, (_, infer), (_, score) in zip(runs, calls[3:7:2], calls[4:7:2]):
+        folder = f"./eval_res/clean/{run}"
+        assert {f"--model_path=./models/{models[run]}.onnx", f"--precision={run}"} < set(infer)
+        assert infer[-1] == f"--infer_res_save_path={folder}"
+        assert score[:2] == [f"--bin_file_path={folder}", f"--res_save_path={folder}/transcriptions.txt"]
+    compared = [f"./eval_res/clean/{run}" for run in (*runs, *(["pytorch"] if baseline else []))]
+    reference = f"--reference=./eval_res/clean/{'pytorch' if baseline else 'int8'}"
+    assert calls[-1][1] == [*compared, "--output=./eval_res/clean", reference]
+
+
+@pytest.mark.parametrize("npu", [True, False])
+@pytest.mark.parametrize("attention_mask", [True, False])
+def test_folders_of_variants_are_no_names_of_files(npu, attention_mask):
+    """Beside these folders the report writes its files, whose names have a point."""
+    names = evaluate.name_variants(CPU_PRECISIONS[:1] if npu else CPU_PRECISIONS, npu, attention_mask)
+    assert len({*names, evaluate.BASELINE}) == (2 if npu else 4)
+    assert not [name for name in names if "." in name]
+    assert all(name.endswith("-masked") == attention_mask for name in names)
+
+
+def test_a_processor_without_bfloat16_is_known_at_the_start(monkeypatch):
+    """The inference would refuse it, too, but after the model was exported and the other variants had run."""
+    monkeypatch.setattr(evaluate, "cpu_name", lambda: "cpu (A CPU)")
+    for lacks in (False, True):
+        monkeypatch.setattr(evaluate, "lacks_bfloat16", lambda lacks=lacks: lacks)
+        evaluate.parse_args(["--precision=f32,int8"])
+        if not lacks:
+            assert evaluate.parse_args(["--precision=f32,bfloat16"]).precision == ("f32", "bf16")
+    with pytest.raises(SuiteError, match=re.escape("--precision=bf16: cpu (A CPU) has no bfloat16 instructions")):
+        evaluate.parse_args(["--precision=f32,bf16"])
 
 
 @pytest.mark.parametrize(
@@ -316,7 +398,8 @@ def test_cann_may_have_a_python_of_its_own(host, tmp_path):
     [
         ("--engine=onnxruntime", "requirements.txt"),
         ("--engine=openvino", "requirements-openvino.txt"),
-        ("--precision=bf16", "requirements-openvino.txt"),
+        ("--precision=f32,int8", "requirements-openvino.txt"),
+        pytest.param("--precision=bf16", "requirements-openvino.txt", marks=NEEDS_BFLOAT16),
         ("--engine=onnxruntime --precision=int8", "requirements-openvino.txt"),  # NNCF quantizes for every engine
     ],
 )
@@ -349,7 +432,8 @@ def test_the_demo_has_its_own_folder(host):
         f"--model_name_or_path={ROOT}/test/demo/model",
     ]
     shown = ["  R2 / H2", "  R12 / H12", "  R22 / H22", "  R32 / H32", "  R42 / H42"]
-    assert done.stdout.splitlines()[-5:] == shown
+    page = f"The page: {host.cwd.resolve()}/demo_res/eval_res/clean/report.html"
+    assert done.stdout.splitlines()[-6:] == [*shown, page]
     assert f"All files are in {host.cwd.resolve()}/demo_res. Some of the utterances" in done.stdout
 
 
@@ -363,7 +447,20 @@ def test_on_an_npu(host):
     assert calls["preprocess.py"][1] == "--gears=default"
     assert "--dynamic_dims=10000,10000;20000,20000" in calls["cann_emulator.atc"]
     assert calls["pyacl_infer.py"][0] == "--model_path=./models/wav2vec2-base-960h-masked.om"
-    assert "--soc_version=Ascend310P3" in calls["wav2vec2_eval.report"]
+    assert calls["preprocess.py"][0] == "--pre_data_save_path=./pre_data/clean-masked"
+    assert calls["pyacl_infer.py"][-1] == "--infer_res_save_path=./eval_res/clean/npu-masked"
+    assert calls["wav2vec2_eval.report"] == [
+        "./eval_res/clean/npu-masked",
+        "./eval_res/clean/pytorch",
+        "--output=./eval_res/clean",
+        "--reference=./eval_res/clean/pytorch",
+        "--soc_version=Ascend310P3",
+    ]
+
+
+def test_the_folder_of_the_plain_model_on_an_npu(host):
+    assert host.run("--precision=f32", npu=True).returncode == 0
+    assert host.calls()["pyacl_infer.py"][-1] == "--infer_res_save_path=./eval_res/clean/npu"
 
 
 def test_the_users_soc_version_goes_before_npu_smis(host):
@@ -371,7 +468,7 @@ def test_the_users_soc_version_goes_before_npu_smis(host):
     assert "--soc_version=Ascend310B1" in host.calls()["cann_emulator.atc"]
 
 
-@pytest.mark.parametrize("option", ["--engine=onnxruntime", "--precision=bf16"])
+@pytest.mark.parametrize("option", ["--engine=onnxruntime", "--precision=int8", "--precision=f32,int8"])
 def test_options_of_the_cpu_on_an_npu(host, option):
     done = host.run(option, npu=True)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)

@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
+import itertools
 import queue
 import signal
 import threading
+import time
 
 import pytest
 
-from wav2vec2_eval.machine.overlap import WriteBehind, read_ahead
+from wav2vec2_eval.engines.base import Result
+from wav2vec2_eval.engines.clock import timed
+from wav2vec2_eval.machine.overlap import Spent, WriteBehind, read_ahead
 
 
 def test_read_ahead_keeps_order():
@@ -78,6 +82,85 @@ def test_write_behind_raises_the_first_error_and_stores_nothing_after_it():
     with pytest.raises(OSError, match="disk full"), WriteBehind(store) as writer:
         put_all(writer)
     assert stored == [0, 1, 2]
+
+
+class Clock:
+    """A clock that a test sets. `waiting` is set when the main thread begins to measure a wait."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now_ns = 0
+        self.waiting = threading.Event()
+        self._begins = itertools.cycle((True, False))
+        monkeypatch.setattr(time, "perf_counter_ns", self._read)
+
+    def _read(self) -> int:
+        now_ns = self.now_ns
+        if threading.current_thread() is threading.main_thread() and next(self._begins):
+            self.waiting.set()
+        return now_ns
+
+    def pass_during_a_wait(self, duration_ns: int) -> None:
+        assert self.waiting.wait(5)
+        self.waiting.clear()
+        self.now_ns += duration_ns
+
+
+def test_the_time_of_reading_and_of_waiting_for_inputs(monkeypatch):
+    clock, spent = Clock(monkeypatch), Spent()
+
+    def items():
+        for number in range(3):
+            clock.pass_during_a_wait(1_000_000)
+            yield number
+
+    assert list(read_ahead(items(), spent=spent)) == [0, 1, 2]
+    assert spent.figures() == {
+        "reading(ms)": 3,
+        "waiting for inputs(ms)": 3,
+        "writing(ms)": 0,
+        "waiting for writing(ms)": 0,
+    }
+
+
+def test_the_time_of_writing_and_of_waiting_for_the_last(monkeypatch):
+    """The last item may be stored when everything is put: the run waits for it at its end."""
+    clock, spent = Clock(monkeypatch), Spent()
+    put = threading.Event()
+
+    def store(_item: int) -> None:
+        assert put.wait(5)
+        clock.pass_during_a_wait(2_000_000)
+
+    with WriteBehind(store, spent=spent) as writer:
+        writer.put(1)
+        clock.waiting.clear()
+        put.set()
+    assert spent.figures() == {
+        "reading(ms)": 0,
+        "waiting for inputs(ms)": 0,
+        "writing(ms)": 2,
+        "waiting for writing(ms)": 2,
+    }
+
+
+def test_computing_and_waiting_are_parts_of_the_wall_time(monkeypatch):
+    """Every reading of this clock is a nanosecond after the one before it: parts that overlap would show."""
+    monkeypatch.setattr(time, "perf_counter_ns", itertools.count().__next__)
+    spent, computing_ns, wall_ms, waiting_ns = Spent(), 0, 0.0, 0
+
+    def results(inputs):
+        for _ in inputs:
+            start_ns = time.perf_counter_ns()
+            yield Result([], time.perf_counter_ns() - start_ns)
+
+    with WriteBehind(lambda _result: None, depth=1, spent=spent) as writer:
+        for result, latency in timed(results(read_ahead(range(100), depth=1, spent=spent))):
+            computing_ns, wall_ms = computing_ns + result.pure_ns, wall_ms + latency.wall_ms
+            waiting_ns = spent.waiting_for_inputs.total_ns + spent.waiting_for_writing.total_ns
+            writer.put(result)
+    assert spent.waiting_for_inputs.total_ns >= 100
+    assert spent.waiting_for_writing.total_ns >= 100
+    assert computing_ns + waiting_ns <= round(wall_ms * 1e6)
 
 
 def use_read_ahead():

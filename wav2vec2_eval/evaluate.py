@@ -6,6 +6,7 @@ environment variable PYTHON names the Python to use, default python3.
 
     bash test/eval_acc_perf.sh --demo
     bash test/eval_acc_perf.sh --which_dataset=clean --dataset_path=/data/LibriSpeech
+    bash test/eval_acc_perf.sh --which_dataset=clean --attention_mask --precision=f32,bf16,int8
 """
 
 # eval_acc_perf.sh starts this module before the suite's Python is found: it needs Python 3.9 and no package.
@@ -19,14 +20,24 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from . import MODEL_ID, MODEL_NAME, cli
 from .engines.precision import CPU_ENGINES, CPU_PRECISIONS, choose_cpu_engine, parse_precision
 from .errors import SuiteError
-from .files.names import GEARS_NAME, MANIFEST_NAME, SCORES_NAME, SKIPPED_NAME, UTTERANCES_NAME, model_name
+from .files.names import (
+    GEARS_NAME,
+    MANIFEST_NAME,
+    MASKED_SUFFIX,
+    SCORES_NAME,
+    SKIPPED_NAME,
+    UTTERANCES_NAME,
+    model_name,
+)
 from .files.run import read_run
+from .machine.cpu import cpu_name, lacks_bfloat16
 from .machine.signals import Terminated
 from .sources.splits import CUSTOM, find_split, parse_name
 from .speech.audio import SAMPLE_RATE
@@ -36,6 +47,9 @@ ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "test/demo"
 DEMO_FOLDER = Path("demo_res")  # keeps the demo's results apart from those of real data
 TRANSCRIPTIONS_NAME = "transcriptions.txt"
+PAGE_NAME = "report.html"
+# The folders of the results, beside the files of the report, are named after precisions or so:
+NPU, BASELINE = "npu", "pytorch"
 
 Value = TypeVar("Value")
 
@@ -76,7 +90,13 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     option("--attention_mask", action="store_true", help="the padding-exact model, with a second input")
     option("--engine", choices=CPU_ENGINES, default="auto", help="CPU; auto: onnxruntime in f32, else openvino")
-    option("--precision", type=parse_precision, choices=CPU_PRECISIONS, default="f32", help="CPU; bf16, int8: OpenVINO")
+    option(
+        "--precision",
+        type=cli.checked(parse_precisions),
+        default="f32",
+        metavar="NAMES",
+        help="CPU: f32, bf16 or int8, or several with commas, each with results of its own; bf16, int8: OpenVINO",
+    )
     option(
         "--calibration",
         type=if_given(cli.path_text),
@@ -87,7 +107,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     option("--device_id", type=cli.integer(0, cli.LAST_DEVICE), default=0, metavar="N", help="which NPU")
     option("--skip_baseline", action="store_true", help="leave PyTorch out")
     cli.add_scoring_options(parser)
-    option("--max_wer", type=if_given(cli.number), metavar="X", help="fail if the WER is above X, for example 0.04")
+    option("--max_wer", type=if_given(cli.number), metavar="X", help="fail if a WER is above X, for example 0.04")
     args = parser.parse_args(argv)
     check_together(args)
     return args
@@ -98,10 +118,24 @@ def if_given(option_type: Callable[[str], Value]) -> Callable[[str], Value | Non
     return lambda text: option_type(text) if text else None
 
 
+def parse_precisions(text: str) -> tuple[str, ...]:
+    """Read the value of `--precision`: one, or several with commas. Raises SuiteError for others, and for repeats."""
+    found = tuple(map(parse_precision, text.split(",")))
+    wrong = next((each for each in found if each not in CPU_PRECISIONS), None)
+    if wrong is not None:
+        raise SuiteError(f"expected {', '.join(CPU_PRECISIONS)}, or several with commas; found {wrong!r:.80}")
+    if len(set(found)) < len(found):
+        raise SuiteError(f"expected each precision once; found {text!r:.80}")
+    return found
+
+
 def check_together(args: argparse.Namespace) -> None:
     """Raise SuiteError for options that contradict each other, before anything is run."""
-    choose_cpu_engine(args.engine, args.precision, openvino_is_installed=lambda: True)
-    if args.calibration and args.precision != "int8":
+    for precision in args.precision:
+        choose_cpu_engine(args.engine, precision, openvino_is_installed=lambda: True)
+    if "bf16" in args.precision and lacks_bfloat16():
+        raise SuiteError(f"--precision=bf16: {cpu_name()} has no bfloat16 instructions; leave bf16 out")
+    if args.calibration and "int8" not in args.precision:
         raise SuiteError("--calibration: only --precision=int8 is calibrated")
     if args.calibration and not _is_file(args.calibration):
         raise SuiteError(f"--calibration={args.calibration}: no such file")
@@ -128,8 +162,8 @@ def _is_file(path: str) -> bool:
 
 def find_python(args: argparse.Namespace) -> str:
     """The Python that runs the scripts. If there is none with their packages, an environment is made."""
-    engine = choose_cpu_engine(args.engine, args.precision, openvino_is_installed=lambda: True)
-    needs_openvino = engine == "openvino" or args.precision == "int8"  # NNCF, which quantizes, comes with OpenVINO
+    engines = [choose_cpu_engine(args.engine, each, openvino_is_installed=lambda: True) for each in args.precision]
+    needs_openvino = "openvino" in engines or "int8" in args.precision  # NNCF, which quantizes, comes with OpenVINO
     requirements = ROOT / ("requirements-openvino.txt" if needs_openvino else "requirements.txt")
     python = shell_function("test/environment.sh", "python_with", str(requirements))
     say(f"Python: {python}")
@@ -154,7 +188,7 @@ def find_npu(args: argparse.Namespace, python: str) -> str:
         say(f"no NPU can be used here ({lacking}): the model runs on this host's CPU")
         return ""
     say(f"NPU: {soc_version}, device {args.device_id}")
-    if (args.engine, args.precision) != ("auto", "f32"):
+    if (args.engine, args.precision) != ("auto", ("f32",)):
         raise SuiteError(
             "--engine and --precision are the CPU's, but the model runs on the NPU; see onnx2om.sh for its precision"
         )
@@ -175,17 +209,21 @@ def import_error(python: str, module: str) -> str:
     return (done.stderr.splitlines() or [f"exit status {done.returncode}"])[-1] if done.returncode else ""
 
 
+def name_variants(precisions: Sequence[str], npu: bool, attention_mask: bool) -> dict[str, str]:
+    """What is evaluated, by the names of the results folders: the precision of each, of which the NPU has its own."""
+    suffix = MASKED_SUFFIX if attention_mask else ""
+    return {f"{NPU if npu else precision}{suffix}": precision for precision in precisions}
+
+
 class Evaluation:
     """The stages from audio to the table. The data set's name is part of every folder's name, so sets stay apart."""
 
     def __init__(self, args: argparse.Namespace, python: str, soc_version: str) -> None:
         """`soc_version` names the NPU; it is empty if the model runs on the CPU."""
         self.args, self.python, self.soc_version = args, python, soc_version
-        self.data = f"./pre_data/{args.which_dataset}"
-        self.results = f"./om_infer_res_{args.which_dataset}"
-        self.baseline_results = f"./pth_online_infer_res/{args.which_dataset}"
-        onnx = model_name(MODEL_NAME, attention_mask=args.attention_mask, int8=args.precision == "int8")
-        self.model = Path(onnx).stem
+        self.data = f"./pre_data/{args.which_dataset}{MASKED_SUFFIX if args.attention_mask else ''}"
+        self.output = f"./eval_res/{args.which_dataset}"
+        self.variants = name_variants(args.precision, bool(soc_version), args.attention_mask)
         self.selection = given(args, "which_dataset", "dataset_path", "model_name_or_path", "limit")
         self.selection += given(args, "audio_column", "text_column")
         self.unusable = ["--skip_unusable"] if args.skip_unusable else []
@@ -194,14 +232,22 @@ class Evaluation:
             self.scoring += given(args, "normalize_text")
         self.masked = ["--attention_mask"] if args.attention_mask else []
 
+    def results(self, variant: str) -> str:
+        """The folder for the results of a variant, or of the baseline."""
+        return f"{self.output}/{variant}"
+
     def stages(self) -> Iterator[tuple[str, Callable[[], None]]]:
         """The title of each stage, and the function that runs it, in order."""
         yield "preprocess", self.preprocess
-        yield "export to ONNX", self.export
+        if set(self.args.precision) - {"int8"}:
+            yield "export to ONNX", self.export
+        if "int8" in self.args.precision:
+            yield "export to ONNX in int8", self.quantize
         if self.soc_version:
             yield f"compile for {self.soc_version}", self.compile
-        yield "infer", self.infer
-        yield "decode and score", self.score
+        for variant, precision in self.variants.items():
+            yield f"{variant}: infer", partial(self.infer, variant, precision)
+            yield f"{variant}: decode and score", partial(self.score, variant)
         if not self.args.skip_baseline:
             yield "PyTorch baseline", self.baseline
         yield "result", self.report
@@ -211,54 +257,62 @@ class Evaluation:
         options = [f"--pre_data_save_path={self.data}", f"--gears={gears}", *given(self.args, "chunk_s", "stride_s")]
         self._script("preprocess.py", *options, *self.selection, *self.unusable, *self.masked)
 
-    def export(self) -> None:
+    def export(self, *quantization: str) -> None:
         name = f"--model_name={MODEL_NAME}"  # given, so that the export of another model is replaced
         options = ["--model_save_dir=./models", name, *given(self.args, "model_name_or_path"), *self.masked]
-        if self.args.precision == "int8":
-            if not self.args.calibration:
-                say("int8 is calibrated on a part of the evaluated set itself; see --calibration")
-            calibration = self.args.calibration or f"{self.data}/{MANIFEST_NAME}"
-            options += ["--quantize=int8", f"--calibration={calibration}"]
-        self._script("export_onnx.py", *options)
+        self._script("export_onnx.py", *options, *quantization)
+
+    def quantize(self) -> None:
+        if not self.args.calibration:
+            say("int8 is calibrated on a part of the evaluated set itself; see --calibration")
+        self.export("--quantize=int8", f"--calibration={self.args.calibration or f'{self.data}/{MANIFEST_NAME}'}")
 
     def compile(self) -> None:
         gears = f"--gears_from={self.data}/{GEARS_NAME}"
-        run(["bash", f"{ROOT}/onnx2om.sh", self.soc_version, self.model, gears], environment())
+        run(["bash", f"{ROOT}/onnx2om.sh", self.soc_version, self._model().stem, gears], environment())
 
-    def infer(self) -> None:
+    def infer(self, variant: str, precision: str) -> None:
         self._script(
             "pyacl_infer.py",
-            f"--model_path=./models/{self.model}{'.om' if self.soc_version else '.onnx'}",
+            f"--model_path=./models/{self._model(precision)}",
             f"--device_id={self.args.device_id}",
             f"--input_dtypes={'float32,float32' if self.args.attention_mask else 'float32'}",
             f"--engine={self.args.engine}",
-            f"--precision={self.args.precision}",
+            f"--precision={precision}",
             self._warm_up(),
             f"--input_info_file_path={self.data}/{MANIFEST_NAME}",
-            f"--infer_res_save_path={self.results}",
+            f"--infer_res_save_path={self.results(variant)}",
         )
 
-    def score(self) -> None:
-        transcriptions = f"--res_save_path={self.results}/{TRANSCRIPTIONS_NAME}"
-        options = [f"--bin_file_path={self.results}", transcriptions, *self.scoring]
+    def score(self, variant: str) -> None:
+        results = self.results(variant)
+        options = [f"--bin_file_path={results}", f"--res_save_path={results}/{TRANSCRIPTIONS_NAME}", *self.scoring]
         self._script("postprocess.py", *options, *self.selection)
 
     def baseline(self) -> None:
-        transcriptions = f"--pred_res_save_path={self.baseline_results}/{TRANSCRIPTIONS_NAME}"
+        transcriptions = f"--pred_res_save_path={self.results(BASELINE)}/{TRANSCRIPTIONS_NAME}"
         skipped = Path(self.data, SKIPPED_NAME)
         listed = [f"--skip_listed={skipped}"] if skipped.exists() else []
         options = [self._warm_up(), transcriptions, *self.scoring, *self._chunks(), *self.unusable, *listed]
         self._script("pth_online_infer.py", *options, *self.selection)
 
     def report(self) -> None:
-        options = [f"--suite={self.results}", f"--output=./eval_res/{self.args.which_dataset}"]
-        if not self.args.skip_baseline:
-            options.append(f"--baseline={self.baseline_results}")
+        variants = [*self.variants] if self.args.skip_baseline else [*self.variants, BASELINE]
+        results = [self.results(each) for each in variants]
+        reference = results[0] if self.args.skip_baseline else results[-1]
+        options = [f"--output={self.output}", f"--reference={reference}"]
         if self.soc_version:
             options.append(f"--soc_version={self.soc_version}")
         if self.args.max_wer is not None:
             options.append(f"--max_wer={self.args.max_wer}")
-        self._python("-m", "wav2vec2_eval.report", *options)
+        if self.args.dataset_path is not None:
+            options.append(f"--audio={self.args.dataset_path}")
+        self._python("-m", "wav2vec2_eval.report", *results, *options)
+
+    def _model(self, precision: str = "f32") -> Path:
+        """The name of the file that computes in a precision."""
+        onnx = model_name(MODEL_NAME, attention_mask=self.args.attention_mask, int8=precision == "int8")
+        return Path(onnx).with_suffix(".om" if self.soc_version else ".onnx")
 
     def _chunks(self) -> list[str]:
         """The chunks into which the suite's data were cut: PyTorch gets the same."""
@@ -332,7 +386,7 @@ def say(text: str) -> None:
 
 
 def show_examples(results: Path) -> None:
-    """The demo's last lines."""
+    """Some of the demo's utterances."""
     say("\nSynthetic speech and a small model: the figures show that the suite works, not how well wav2vec2 does.")
     say(f"All files are in {Path.cwd()}. Some of the utterances, reference / hypothesis:")
     for line in (results / SCORES_NAME).read_text(encoding="utf-8").splitlines()[2::10][:5]:
@@ -351,5 +405,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         say(f"\n[{position}] {title}")
         run_stage()
     if args.demo:
-        show_examples(Path(evaluation.results))
+        show_examples(Path(evaluation.results(next(iter(evaluation.variants)))))
+        say(f"The page: {Path(evaluation.output, PAGE_NAME).resolve()}")
     return 0

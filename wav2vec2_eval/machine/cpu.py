@@ -7,6 +7,10 @@ import os
 import platform
 from pathlib import Path
 
+# One of them is there if x86_64 can compute in bfloat16. AVX-NE-CONVERT comes with AVX-VNNI, whose name an older Linux
+# knows, too.
+_BFLOAT16_FEATURES = {"avx512_bf16", "avx_vnni"}
+
 
 def default_threads() -> int:
     """The number of cores that this process may use."""
@@ -21,6 +25,12 @@ def cpu_name() -> str:
 def cpu_features() -> set[str]:
     """The processor's instruction sets in Linux's words, such as `avx512_bf16`; empty where Linux gives no list."""
     return set((_cpu_info("flags") or _cpu_info("Features")).split())  # x86_64, aarch64
+
+
+def lacks_bfloat16() -> bool:
+    """Whether this is an x86_64 processor that cannot compute in bfloat16; False where that cannot be known."""
+    features = cpu_features()
+    return "sse2" in features and not features & _BFLOAT16_FEATURES
 
 
 def _cpu_info(field: str) -> str:
