@@ -31,6 +31,7 @@ from .files.names import (
     GEARS_NAME,
     MANIFEST_NAME,
     MASKED_SUFFIX,
+    PAGE_NAME,
     SCORES_NAME,
     SKIPPED_NAME,
     UTTERANCES_NAME,
@@ -47,7 +48,6 @@ ROOT = Path(__file__).resolve().parent.parent
 DEMO = ROOT / "test/demo"
 DEMO_FOLDER = Path("demo_res")  # keeps the demo's results apart from those of real data
 TRANSCRIPTIONS_NAME = "transcriptions.txt"
-PAGE_NAME = "report.html"
 # The folders of the results, beside the files of the report, are named after precisions or so:
 NPU, BASELINE = "npu", "pytorch"
 

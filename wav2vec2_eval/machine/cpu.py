@@ -7,9 +7,9 @@ import os
 import platform
 from pathlib import Path
 
-# One of them is there if x86_64 can compute in bfloat16. AVX-NE-CONVERT comes with AVX-VNNI, whose name an older Linux
-# knows, too.
-_BFLOAT16_FEATURES = {"avx512_bf16", "avx_vnni"}
+# Without any of them, x86_64 cannot compute in bfloat16. With one of them, the engine decides: AVX-NE-CONVERT comes with
+# AVX-VNNI, whose name an older Linux knows, too; and AVX-512 can stand in for AVX512-BF16.
+_BFLOAT16_FEATURES = {"avx512_bf16", "avx_vnni", "avx512f"}
 
 
 def default_threads() -> int:
@@ -28,7 +28,7 @@ def cpu_features() -> set[str]:
 
 
 def lacks_bfloat16() -> bool:
-    """Whether this is an x86_64 processor that cannot compute in bfloat16; False where that cannot be known."""
+    """Whether this is an x86_64 processor that cannot compute in bfloat16; False where that is not certain."""
     features = cpu_features()
     return "sse2" in features and not features & _BFLOAT16_FEATURES
 
