@@ -38,6 +38,8 @@ OWNERS = {
     "openvino": "engines.openvino_cpu engines.openvino_model",
     "acl": "engines.npu.acl_runtime",
     "torch": "engines.pytorch sources.pytorch_model export",
+    "matplotlib": "report.pictures",
+    "jinja2": "report.page",
 }
 OLD_PYTHON = ("machine", "speech", "files", "engines", "errors", "cli")
 

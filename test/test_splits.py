@@ -8,8 +8,8 @@ import shutil
 
 import pytest
 
-from wav2vec2_eval import report
 from wav2vec2_eval.errors import SuiteError
+from wav2vec2_eval.report import command as report
 from wav2vec2_eval.sources.choose import check_paths, open_dataset
 from wav2vec2_eval.sources.splits import SPLITS, find_split, parse_name
 
@@ -103,6 +103,6 @@ def test_the_name_travels_to_the_table(chain, tree, tmp_path, model_folder):
     run_ok("postprocess.py", *score, "--which_dataset=dev-clean-2", cwd=tmp_path)
     expected = (chain / "om_infer_res_clean/transcriptions.txt").read_text()
     assert (tmp_path / "res/t.txt").read_text() == expected
-    assert report.main([f"--suite={tmp_path}/res", f"--output={tmp_path}/table"]) == 0
-    conditions = json.loads((tmp_path / "table/summary.json").read_text())["conditions"]["suite"]
+    assert report.main([f"{tmp_path}/res", f"--output={tmp_path}/table"]) == 0
+    conditions = json.loads((tmp_path / "table/summary.json").read_text())["conditions"]["onnxruntime float32"]
     assert conditions["data set"] == f"dev-clean-2, from {tree}, padded to gears"

@@ -7,8 +7,8 @@ import os
 import platform
 from pathlib import Path
 
-# Without any of them, x86_64 cannot compute in bfloat16. With one of them, the engine decides: AVX-NE-CONVERT comes with
-# AVX-VNNI, whose name an older Linux knows, too; and AVX-512 can stand in for AVX512-BF16.
+# Without any of them, x86_64 cannot compute in bfloat16. With one of them, the engine decides: AVX-NE-CONVERT comes
+# with AVX-VNNI, whose name an older Linux knows, too, and AVX-512 can stand in for AVX512-BF16.
 _BFLOAT16_FEATURES = {"avx512_bf16", "avx_vnni", "avx512f"}
 
 
