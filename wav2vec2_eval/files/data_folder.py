@@ -105,8 +105,9 @@ def check_space(folder: Path, sampled: Sequence[Sequence[int]], utterances: int,
         return
     size = DTYPE[WRITTEN_DTYPE].itemsize
     in_sample = sum(num_arrays * on_disk(size * length) for lengths in sampled for length in lengths)
-    basis = f"the headers of {len(sampled)} of {utterances}" if len(sampled) < utterances else "all headers"
-    space.check_space(folder, in_sample * utterances // len(sampled), f"{utterances} utterances (by {basis})")
+    needed, count = in_sample * utterances // len(sampled), len(sampled)
+    basis = f"estimated from the lengths of {count}" if count < utterances else "from their lengths"
+    space.check_space(folder, needed, f"{utterances} utterances", basis)
 
 
 def write_tensors(

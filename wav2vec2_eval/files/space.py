@@ -19,8 +19,8 @@ def on_disk(num_bytes: int) -> int:
     return -(-num_bytes // _BLOCK) * _BLOCK
 
 
-def check_space(folder: Path, needed: int, what: str) -> None:
-    """Say that `what` will need `needed` bytes in `folder`, which may not exist yet.
+def check_space(folder: Path, needed: int, what: str, basis: str = "") -> None:
+    """Say that `what` will need `needed` bytes in `folder`, which may not exist yet; `basis`: how that is known.
 
     Raises SuiteError if less is free. Files that will be replaced count as used: they are there until the new ones are
     whole.
@@ -28,10 +28,10 @@ def check_space(folder: Path, needed: int, what: str) -> None:
     free = shutil.disk_usage(_nearest(folder)).free
     if needed > free:
         raise SuiteError(
-            f"{folder}: expected {format_size(needed)} of free disk space for {what}, found {format_size(free)}; free "
-            f"some, delete earlier results, or choose a folder on another disk"
+            f"{folder}: expected {format_size(needed)} of free disk space for {what}{basis and f' ({basis})'}, found "
+            f"{format_size(free)}; free some, delete earlier results, or choose a folder on another disk"
         )
-    say(f"disk: {format_size(needed)} for {what} in {folder}, {format_size(free)} free")
+    say(f"disk: {format_size(needed)} for {what} in {folder}{basis and f' ({basis})'}, {format_size(free)} free")
 
 
 def _nearest(path: Path) -> str:

@@ -6,6 +6,7 @@ tqdm draws the bar. Where stderr is no terminal (nohup, CI, kubectl logs), bars 
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -15,9 +16,9 @@ from .terminal import is_quiet
 
 T = TypeVar("T")
 
-# A line is due after so many seconds without one, or after another tenth of the work, but never sooner than after
-# LEAST_S: a short run prints none.
-MOST_S, LEAST_S, TENTHS = 30, 15, 10
+LINES = 10  # of a run, between these times of silence in seconds: a short run prints none, a long one more
+LEAST_S, MOST_S = 15, 30
+DISABLE = "TQDM_DISABLE"  # tqdm's own environment variable: any value switches progress off
 
 _BAR = "{desc}{percentage:3.0f} % |{bar}| {n_fmt} of {total_fmt}, {rate_noinv_fmt}{postfix}, {remaining} left"
 
@@ -38,7 +39,8 @@ def track(
     disappears at its end. `clock` counts seconds.
     """
     stream = stream or sys.stderr
-    if is_quiet():
+    title = f"{title}: " if title else ""
+    if is_quiet() or os.environ.get(DISABLE):
         yield from items
     elif stream.isatty():
         yield from _with_bar(items, total, audio_s, unit, title, stream, clock)
@@ -60,7 +62,7 @@ def _with_bar(
     started_s, spoken_s = clock(), 0.0
     with tqdm(
         total=total,
-        desc=title or None,
+        desc=title,
         unit=f" {unit}",
         bar_format=_BAR,
         file=stream,
@@ -85,16 +87,16 @@ def _with_lines(
     clock: Callable[[], float],
 ) -> Iterator[T]:
     started_s = last_s = clock()
-    spoken_s, tenth = 0.0, 0
+    spoken_s = 0.0
     for done, item in enumerate(items, start=1):
         yield item
         spoken_s += audio_s(item) if audio_s else 0
         now_s = clock()
-        silent_s, reached = now_s - last_s, TENTHS * done // total
-        if done < total and (silent_s >= MOST_S or (silent_s >= LEAST_S and reached > tenth)):
-            prefix = f"{title}: " if title else ""
-            print(f"{prefix}{format_line(done, total, unit, spoken_s, now_s - started_s)}", file=stream, flush=True)
-            last_s, tenth = now_s, reached
+        elapsed_s = now_s - started_s
+        whole_s = elapsed_s * total / done
+        if done < total and now_s - last_s >= min(max(LEAST_S, whole_s / LINES), MOST_S):
+            print(f"{title}{format_line(done, total, unit, spoken_s, elapsed_s)}", file=stream, flush=True)
+            last_s = now_s
 
 
 def format_line(done: int, total: int, unit: str, spoken_s: float, elapsed_s: float) -> str:
