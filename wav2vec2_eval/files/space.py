@@ -23,8 +23,10 @@ def check_space(folder: Path, needed: int, what: str, basis: str = "") -> None:
     """Say that `what` will need `needed` bytes in `folder`, which may not exist yet; `basis`: how that is known.
 
     Raises SuiteError if less is free. Files that will be replaced count as used: they are there until the new ones are
-    whole.
+    whole. Nothing is said where nothing is needed.
     """
+    if not needed:
+        return
     free = shutil.disk_usage(_nearest(folder)).free
     if needed > free:
         raise SuiteError(

@@ -10,10 +10,13 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import SuiteError, Unusable
+from ..speech.audio import SAMPLE_RATE
 from ..speech.chunks import Chunking, Cut, plan
 from ..speech.feature_extractor import FeatureExtractor
 from ..speech.padding import padded_length
 from .base import Dataset
+
+BELIEVED = 24 * 3600 * SAMPLE_RATE  # samples; a header that says more is damaged, or says that nobody knows
 
 
 class ModelInput(NamedTuple):
@@ -57,8 +60,10 @@ def sampled_lengths(dataset: Dataset, how: Preparation, count: int) -> list[list
     found = []
     for index in dataset.sample(count):
         with suppress(SuiteError):
-            chunks = plan(dataset.num_samples(index), how.chunking)
-            found.append([padded_length(chunk.num_samples, how.gears) for chunk in chunks])
+            num_samples = dataset.num_samples(index)
+            if num_samples <= BELIEVED:
+                chunks = plan(num_samples, how.chunking)
+                found.append([padded_length(chunk.num_samples, how.gears) for chunk in chunks])
     return found
 
 
