@@ -10,11 +10,13 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TextIO, TypeVar
 
 from .terminal import is_quiet
 
 T = TypeVar("T")
+Show = Callable[[int, float, float], None]  # of the items that are done, the seconds of speech in them, and the time
 
 LINES = 10  # of a run, between these times of silence in seconds: a short run prints none, a long one more
 LEAST_S, MOST_S = 15, 30
@@ -39,64 +41,44 @@ def track(
     disappears at its end. `clock` counts seconds.
     """
     stream = stream or sys.stderr
-    title = f"{title}: " if title else ""
     if is_quiet() or os.environ.get(DISABLE):
         yield from items
-    elif stream.isatty():
-        yield from _with_bar(items, total, audio_s, unit, title, stream, clock)
-    else:
-        yield from _with_lines(items, total, audio_s, unit, title, stream, clock)
-
-
-def _with_bar(
-    items: Iterable[T],
-    total: int,
-    audio_s: Callable[[T], float] | None,
-    unit: str,
-    title: str,
-    stream: TextIO,
-    clock: Callable[[], float],
-) -> Iterator[T]:
-    from tqdm import tqdm
-
+        return
     started_s, spoken_s = clock(), 0.0
-    with tqdm(
-        total=total,
-        desc=title,
-        unit=f" {unit}",
-        bar_format=_BAR,
-        file=stream,
-        leave=not title,
-        dynamic_ncols=True,
-    ) as bar:
-        for item in items:
+    showing = _bar if stream.isatty() else _lines
+    with showing(total, unit, f"{title}: " if title else "", stream) as show:
+        for done, item in enumerate(items, start=1):
             yield item
             spoken_s += audio_s(item) if audio_s else 0
-            if rate := _rtfx(spoken_s, clock() - started_s):
-                bar.set_postfix_str(rate, refresh=False)
-            bar.update()
+            show(done, spoken_s, clock() - started_s)
 
 
-def _with_lines(
-    items: Iterable[T],
-    total: int,
-    audio_s: Callable[[T], float] | None,
-    unit: str,
-    title: str,
-    stream: TextIO,
-    clock: Callable[[], float],
-) -> Iterator[T]:
-    started_s = last_s = clock()
-    spoken_s = 0.0
-    for done, item in enumerate(items, start=1):
-        yield item
-        spoken_s += audio_s(item) if audio_s else 0
-        now_s = clock()
-        elapsed_s = now_s - started_s
-        whole_s = elapsed_s * total / done
-        if done < total and now_s - last_s >= min(max(LEAST_S, whole_s / LINES), MOST_S):
+@contextmanager
+def _bar(total: int, unit: str, title: str, stream: TextIO) -> Iterator[Show]:
+    from tqdm import tqdm
+
+    options = {"desc": title, "unit": f" {unit}", "leave": not title}
+    with tqdm(total=total, bar_format=_BAR, file=stream, dynamic_ncols=True, **options) as bar:
+
+        def show(done: int, spoken_s: float, elapsed_s: float) -> None:
+            bar.set_postfix_str(_rtfx(spoken_s, elapsed_s), refresh=False)
+            bar.update(done - bar.n)
+
+        yield show
+
+
+@contextmanager
+def _lines(total: int, unit: str, title: str, stream: TextIO) -> Iterator[Show]:
+    last_s = 0.0
+
+    def show(done: int, spoken_s: float, elapsed_s: float) -> None:
+        nonlocal last_s
+        silence_s = min(max(LEAST_S, elapsed_s * total / done / LINES), MOST_S)
+        if done < total and elapsed_s - last_s >= silence_s:
             print(f"{title}{format_line(done, total, unit, spoken_s, elapsed_s)}", file=stream, flush=True)
-            last_s = now_s
+            last_s = elapsed_s
+
+    yield show
 
 
 def format_line(done: int, total: int, unit: str, spoken_s: float, elapsed_s: float) -> str:
