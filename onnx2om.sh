@@ -26,6 +26,7 @@ TEXT
 }
 
 version() { # that of the suite
+    printf 'onnx2om.sh '
     sed -n 's/^__version__ = "\([^"]*\)".*/\1/p' "$folder/wav2vec2_eval/__init__.py"
 }
 
@@ -36,7 +37,7 @@ fail() { # status message
 
 case "${1:-}" in
 -h | --help) usage && exit 0 ;;
---version) echo "onnx2om.sh $(version)" && exit 0 ;;
+--version) version && exit 0 ;;
 "" | -*)
     usage
     soc=$(detect_soc)
@@ -59,6 +60,7 @@ atc_options=()
 while (($#)); do
     case $1 in
     -h | --help) usage && exit 0 ;;
+    --version) version && exit 0 ;;
     --gears_from | --gears_from=*)
         if [[ $1 == *=* ]]; then file=${1#*=}; else
             shift
