@@ -29,6 +29,8 @@ from typing import TYPE_CHECKING
 from wav2vec2_eval.engines.model_file import external_files
 from wav2vec2_eval.files.names import INT8_SUFFIX, MASKED_SUFFIX, MODEL_RECORD_KEY, is_base_name, model_name
 from wav2vec2_eval.machine.cpu import default_threads
+from wav2vec2_eval.machine.terminal import say
+from wav2vec2_eval.speech.readable import format_size
 
 if TYPE_CHECKING:
     from wav2vec2_eval.files.model_record import ModelRecord
@@ -63,6 +65,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="FILE",
         help="a manifest of preprocess.py: half of its utterances calibrate --quantize, the others prove its accuracy",
     )
+    cli.add_quiet_option(parser)
     args = parser.parse_args(argv)
     if (args.quantize is None) != (args.calibration is None):
         parser.error("--quantize and --calibration go together")
@@ -100,14 +103,15 @@ def check_replaced(paths: Sequence[Path], record: ModelRecord) -> None:
             )
 
 
-def size_mb(path: Path) -> float:
-    """The size of a model with its external weights, in megabytes."""
-    return sum((path.parent / name).stat().st_size for name in (path.name, *external_files(path))) / 1e6
+def size_of(path: Path) -> str:
+    """The size of a model with its external weights."""
+    return format_size(sum((path.parent / name).stat().st_size for name in (path.name, *external_files(path))))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     from wav2vec2_eval.files.model_record import ModelRecord, format_record
+    from wav2vec2_eval.files.space import check_space
     from wav2vec2_eval.sources.model_folder import feature_extractor, symbols
 
     folder, base, masked = Path(args.model_save_dir), args.model_name or MODEL_NAME, args.attention_mask
@@ -129,21 +133,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.quantize:
         int8.check_size(model, name)
     graph.fold_weight_norm(model)
-    proof.export_proven(
+    check_space(folder, graph.float32_bytes(model) * (2 if args.quantize else 1), "the weights of the export")
+    error = proof.export_proven(
         model,
         path,
         attention_mask=args.attention_mask,
         metadata={MODEL_RECORD_KEY: format_record(record)},
         num_threads=default_threads(),
     )
-    print(f"written: {path} ({size_mb(path):.1f} MB)")
+    say(f"written: {path}")
     for compiled in (path.with_suffix(".om"), path.with_suffix(".om2")):
         if compiled.exists():
             print(f"{compiled} was compiled from an earlier export: run onnx2om.sh again")
     if args.quantize:
         del model
-        int8.export_int8(path, quantized, calibrated, held_out, record.symbols, default_threads())
-        print(f"written: {quantized} ({size_mb(quantized):.1f} MB)")
+        figures = int8.export_int8(path, quantized, calibrated, held_out, record.symbols, default_threads())
+        say(f"written: {quantized}")
+        print(f"{quantized}: {size_of(quantized)}, {figures}")
+    else:
+        print(f"{path}: {size_of(path)}, relative error {error:.1e} against PyTorch")
     return 0
 
 

@@ -18,10 +18,16 @@ Compiles ./models/NAME.onnx to ./models/NAME.om with CANN's atc, for the input l
                      input attention_mask
   --gears_from=FILE  compile only the lengths in FILE, one per line, as in ./pre_data/clean/padding_lens.txt
   ATC_OPTION         handed to atc, for example --precision_mode_v2=mixed_float16 or --op_precision_mode=ops.ini
+  --version          print the version of the suite, and end
 TEXT
     local soc
     soc=$(detect_soc)
     if [[ -n "$soc" ]]; then printf '\nThis host has: bash onnx2om.sh %s\n' "$soc"; fi
+}
+
+version() { # that of the suite
+    printf 'onnx2om.sh '
+    sed -n 's/^__version__ = "\([^"]*\)".*/\1/p' "$folder/wav2vec2_eval/__init__.py"
 }
 
 fail() { # status message
@@ -31,6 +37,7 @@ fail() { # status message
 
 case "${1:-}" in
 -h | --help) usage && exit 0 ;;
+--version) version && exit 0 ;;
 "" | -*)
     usage
     soc=$(detect_soc)
@@ -53,6 +60,7 @@ atc_options=()
 while (($#)); do
     case $1 in
     -h | --help) usage && exit 0 ;;
+    --version) version && exit 0 ;;
     --gears_from | --gears_from=*)
         if [[ $1 == *=* ]]; then file=${1#*=}; else
             shift

@@ -19,11 +19,14 @@ from wav2vec2_eval import cli
 # isort: split
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+
+from wav2vec2_eval.machine.progress import track
+from wav2vec2_eval.machine.terminal import say
 
 if TYPE_CHECKING:
     from wav2vec2_eval.files.ais_bench import Files
@@ -59,6 +62,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     cli.add_dataset_options(parser, required=False)
     cli.add_model_option(parser, default=None)
     cli.add_scoring_options(parser)
+    cli.add_quiet_option(parser)
     return parser.parse_args(argv)
 
 
@@ -147,12 +151,11 @@ def read_references(args: argparse.Namespace, source: Source | None, inputs: Man
 
 
 def transcripts(results: Logits, symbols: Symbols, word_times: bool) -> Iterator[Transcript]:
-    """Each utterance with its transcript, with a progress bar if there is a terminal."""
-    from tqdm import tqdm
-
+    """Each utterance with its transcript; shows the progress."""
     from wav2vec2_eval.files.scored import transcribe
+    from wav2vec2_eval.speech.audio import SAMPLE_RATE
 
-    for utterance, logits in tqdm(results, total=len(results), unit="utterance", disable=None):
+    for utterance, logits in track(results, len(results), lambda item: item[0].num_samples / SAMPLE_RATE):
         name = f"{results.folder}: utterance {utterance.key}"
         found = transcribe(utterance, logits, symbols, name, word_times)
         yield found._replace(pure_s=results.pure_s(utterance.key))
@@ -175,20 +178,34 @@ def read_measured(files: Files, source: Source | None) -> Measured:
     return Measured(Run(SCRIPT, engine=ENGINE, data=data), *read_times(files))
 
 
-def write_times(folder: OutputFolder, measured: Measured, references: References) -> None:
-    """Write and print infer_time.txt, or say why there are no times."""
+def write_times(folder: OutputFolder, measured: Measured, references: References) -> Mapping[str, float]:
+    """Write infer_time.txt, or say why there are no times. Returns its figures."""
     from wav2vec2_eval.files.names import INFER_TIME_NAME
     from wav2vec2_eval.speech.audio import SAMPLE_RATE
     from wav2vec2_eval.speech.latency import format_figures, summarise
 
     if not measured.latencies:
         print(f"no times: {measured.reason}")
-        return
+        return {}
     # The order does not matter: all times count, and all lengths.
     lengths_s = [references[key].num_samples / SAMPLE_RATE for key in references]
-    text = format_figures(summarise(measured.latencies, lengths_s=lengths_s))
-    folder.write_text(INFER_TIME_NAME, text)
-    print(f"{measured.run.engine}\n{text}", end="")
+    figures = summarise(measured.latencies, lengths_s=lengths_s)
+    folder.write_text(INFER_TIME_NAME, format_figures(figures))
+    say(f"written: {folder.path / INFER_TIME_NAME}, of times that {measured.run.engine} measured")
+    return figures
+
+
+def read_times(source: Source | None) -> Mapping[str, float]:
+    """The figures of the infer_time.txt beside the results; none if it is missing, or not the suite's."""
+    from wav2vec2_eval.files.names import INFER_TIME_NAME
+    from wav2vec2_eval.speech.latency import parse_figures
+
+    if source is None or not source.has(INFER_TIME_NAME):
+        return {}
+    try:
+        return parse_figures(source.read(INFER_TIME_NAME).decode())
+    except ValueError:
+        return {}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -200,6 +217,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from wav2vec2_eval.files.names import CTM_NAME
     from wav2vec2_eval.files.results import Results, check_some
     from wav2vec2_eval.files.scores import scores_folder, write_scores
+    from wav2vec2_eval.speech.readable import format_speed
 
     path, normalize_text = args.bin_file_path, args.normalize_text
     if not path.is_dir():
@@ -227,7 +245,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             measured = read_measured(files, carrier)
         elif source is not None:
             results = Results(source, references, num_symbols, inputs)
-        write_scores(
+        times = read_times(source)
+        outcome = write_scores(
             folder,
             args.res_save_path.name,
             transcripts(results, symbols, args.word_times),
@@ -238,7 +257,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             word_times=args.word_times,
         )
         if measured is not None:
-            write_times(folder, measured, references)
+            times = write_times(folder, measured, references)
+    print(", ".join(filter(None, (str(outcome), format_speed(times)))))
     return 0
 
 

@@ -26,6 +26,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from wav2vec2_eval.files.names import LAYOUTS, SKIPPED_NAME
 from wav2vec2_eval.machine.cpu import default_threads
+from wav2vec2_eval.machine.progress import track
+from wav2vec2_eval.machine.terminal import say
 from wav2vec2_eval.machine.workers import WorkerKilled, run_in_processes
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
 SCRIPT = Path(__file__).name
 MOST_SHOWN = 10  # of the utterances that are left out
+SAMPLED = 100  # of the utterances, to estimate the disk space
 
 
 class Job(NamedTuple):
@@ -83,6 +86,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         default=default_threads(),
         help="processes",
     )
+    cli.add_quiet_option(parser)
     args = parser.parse_args(argv)
     if args.layout == "ais_bench" and args.gears is None:
         parser.error(
@@ -123,41 +127,43 @@ def preprocess_utterance(job: Job, index: int) -> Preprocessed | Skipped:
 
 
 def preprocess_all(job: Job, num_workers: int) -> Generator[Preprocessed | Skipped, None, None]:
-    """Preprocess every utterance, with a progress bar if there is a terminal (otherwise stderr has only errors)."""
-    from tqdm import tqdm
-
+    """Preprocess every utterance, and show the progress."""
     from wav2vec2_eval.errors import SuiteError
+    from wav2vec2_eval.files.data_folder import Preprocessed
+    from wav2vec2_eval.speech.audio import SAMPLE_RATE
+
+    def audio_s(item: Preprocessed | Skipped) -> float:
+        return item.utterance.num_samples / SAMPLE_RATE if isinstance(item, Preprocessed) else 0
 
     count = len(job.dataset)
     try:
         # The workers end before the folder that they write into is removed.
         with closing(run_in_processes(preprocess_utterance, job, count, num_workers)) as items:
-            yield from tqdm(items, total=count, unit="utterance", disable=None)
+            yield from track(items, count, audio_s)
     except WorkerKilled:
         raise SuiteError("a worker process was killed, perhaps for memory; try a smaller --num_workers") from None
 
 
-def print_summary(totals: Totals, padded: bool, chunking: Chunking | None, manifest_path: Path) -> None:
-    """Utterances, hours, gears and padding, and what was done to the recordings."""
+def say_summary(totals: Totals, padded: bool, chunking: Chunking | None, manifest_path: Path) -> None:
+    """Gears and padding, and what was done to the recordings."""
     from wav2vec2_eval.speech.audio import SAMPLE_RATE
 
     gears, count = totals.gears, totals.utterances
     used = f"{len(gears)} gears used, {min(gears)} to {max(gears)} samples" if padded else "not padded"
-    print(f"{count} utterances, {totals.num_samples / SAMPLE_RATE / 3600:.3f} hours of audio")
     if totals.unscored:
-        print(f"{totals.unscored} of {count} have no reference: they are transcribed and not scored")
+        say(f"{totals.unscored} of {count} have no reference: they are transcribed and not scored")
     for rate in sorted(set(totals.rates) - {SAMPLE_RATE}):
-        print(f"{totals.rates[rate]} of {count} resampled from {rate} Hz")
+        say(f"{totals.rates[rate]} of {count} resampled from {rate} Hz")
     for channels in sorted(set(totals.channels) - {1}):
-        print(f"{totals.channels[channels]} of {count} mixed down from {channels} channels")
+        say(f"{totals.channels[channels]} of {count} mixed down from {channels} channels")
     if totals.chunked and chunking is not None:
-        print(f"{totals.chunked} of {count} cut into chunks: {chunking}")
+        say(f"{totals.chunked} of {count} cut into chunks: {chunking}")
     for skipped in totals.skipped[:MOST_SHOWN]:
         print(f"left out: {skipped.reason}")
     if len(totals.skipped) > MOST_SHOWN:
         print(f"left out: {len(totals.skipped) - MOST_SHOWN} more, see {manifest_path.with_name(SKIPPED_NAME)}")
-    print(f"{used}, padding added: {100 * (totals.padded_samples / totals.input_samples - 1):.1f} %")
-    print(f"written: {manifest_path}")
+    say(f"{used}, padding added: {100 * (totals.padded_samples / totals.input_samples - 1):.1f} %")
+    say(f"written: {manifest_path}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -169,8 +175,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     from wav2vec2_eval.files.run import Run
     from wav2vec2_eval.sources.choose import check_paths, open_dataset
     from wav2vec2_eval.sources.model_folder import feature_extractor, symbols
-    from wav2vec2_eval.sources.model_input import Preparation
+    from wav2vec2_eval.sources.model_input import Preparation, sampled_lengths
     from wav2vec2_eval.sources.recording_table import Columns
+    from wav2vec2_eval.speech.audio import SAMPLE_RATE
+    from wav2vec2_eval.speech.readable import format_size
 
     path, model, chunking = Path(args.pre_data_save_path), args.model_name_or_path, cli.chunking(args)
     check_paths(args.which_dataset, args.dataset_path, model)
@@ -188,15 +196,19 @@ def main(argv: Sequence[str] | None = None) -> int:
             chunk_samples=chunking and chunking.chunk,
             stride_samples=chunking and chunking.stride,
         )
+        how = Preparation(record.extractor, args.gears, chunking)
+        sampled = sampled_lengths(dataset, how, SAMPLED)
+        data_folder.check_space(path, sampled, len(dataset), 1 + args.attention_mask)
         with folder.staging() as staged:
-            how = Preparation(record.extractor, args.gears, chunking)
             job = Job(dataset, how, args.attention_mask, staged.path, args.layout, args.skip_unusable)
             with closing(preprocess_all(job, args.num_workers)) as items:
                 totals = data_folder.stage(staged, args.pre_data_save_path, items, run, record)
             data_folder.publish(folder, staged, SCRIPT)
-    print_summary(totals, args.gears is not None, chunking, path / MANIFEST_NAME)
+    say_summary(totals, args.gears is not None, chunking, path / MANIFEST_NAME)
     if args.layout == "ais_bench":
-        print(ais_bench.commands(args.pre_data_save_path, totals.gears, args.attention_mask), end="")
+        say(ais_bench.commands(args.pre_data_save_path, totals.gears, args.attention_mask).rstrip())
+    speech_s = totals.num_samples / SAMPLE_RATE
+    print(f"{totals.utterances} utterances, {speech_s:.1f} s of speech, {format_size(totals.num_bytes)}")
     return 0
 
 

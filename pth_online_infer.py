@@ -24,6 +24,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from wav2vec2_eval.engines.precision import PRECISIONS, PYTORCH_PRECISIONS, parse_precision
+from wav2vec2_eval.machine.progress import track
+from wav2vec2_eval.machine.terminal import say
 
 if TYPE_CHECKING:
     import numpy as np
@@ -65,6 +67,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     cli.add_workspace_option(parser, None, " (default: 1, or 0 of a single utterance)")
     cli.add_threads_option(parser)
     cli.add_scoring_options(parser)
+    cli.add_quiet_option(parser)
     return parser.parse_args(argv)
 
 
@@ -90,9 +93,7 @@ class Inferred(NamedTuple):
 
 
 def infer_all(engine: Engine, job: Job) -> Inferred:
-    """Infer and decode the utterances, with a progress bar if there is a terminal."""
-    from tqdm import tqdm
-
+    """Infer and decode the utterances, and show the progress."""
     from wav2vec2_eval.engines.clock import timed
     from wav2vec2_eval.errors import SuiteError, Unusable
     from wav2vec2_eval.files.data_folder import Skipped
@@ -122,23 +123,27 @@ def infer_all(engine: Engine, job: Job) -> Inferred:
                 found.skipped[str(index)] = Skipped(str(index), dataset.ids[index], str(error))
 
     ready = read_ahead(inputs()) if job.reads_ahead else inputs()
-    with closing(ready), closing(engine.stream(ready)) as results_in_order:
-        numbered = enumerate(timed(results_in_order))
-        utterances = groupby(numbered, lambda item: ends[item[0]][0])
-        for index, group in tqdm(utterances, total=len(dataset), unit="utterance", disable=None):
-            positions, results = zip(*group)
-            key, utterance_id = str(index), dataset.ids[index]
-            if key in found.skipped:  # damaged after some of its chunks
-                continue
-            num_samples = ends[positions[-1]][1]
-            chunks = plan(num_samples, how.chunking)
-            logits = join(chunks, [result.outputs[0][0] for result, _ in results])
-            utterance = new_utterance(key, utterance_id, num_samples, dataset.texts[index])
-            transcript = transcribe(utterance, logits, job.symbols, utterance_id, job.word_times)
-            latencies = [latency for _, latency in results]
-            found.transcripts.append(transcript._replace(pure_s=sum(each.pure_ms for each in latencies) / 1000))
-            found.latencies.extend(latencies)
-            found.lengths_s.extend(chunk.new_samples / SAMPLE_RATE for chunk in chunks)
+
+    def transcripts() -> Generator[Transcript, None, None]:
+        with closing(ready), closing(engine.stream(ready)) as results_in_order:
+            numbered = enumerate(timed(results_in_order))
+            for index, group in groupby(numbered, lambda item: ends[item[0]][0]):
+                positions, results = zip(*group)
+                key, utterance_id = str(index), dataset.ids[index]
+                if key in found.skipped:  # damaged after some of its chunks
+                    continue
+                num_samples = ends[positions[-1]][1]
+                chunks = plan(num_samples, how.chunking)
+                logits = join(chunks, [result.outputs[0][0] for result, _ in results])
+                utterance = new_utterance(key, utterance_id, num_samples, dataset.texts[index])
+                transcript = transcribe(utterance, logits, job.symbols, utterance_id, job.word_times)
+                latencies = [latency for _, latency in results]
+                found.latencies.extend(latencies)
+                found.lengths_s.extend(chunk.new_samples / SAMPLE_RATE for chunk in chunks)
+                yield transcript._replace(pure_s=sum(each.pure_ms for each in latencies) / 1000)
+
+    with closing(transcripts()) as inferred:
+        found.transcripts.extend(track(inferred, len(dataset), lambda each: each.utterance.num_samples / SAMPLE_RATE))
     if not found.transcripts:
         first = next(iter(found.skipped.values()))
         raise SuiteError(f"none of the {len(dataset)} utterances can be used; first: {first.reason}")
@@ -161,6 +166,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from wav2vec2_eval.sources.recording_table import Columns
     from wav2vec2_eval.speech.chunks import plan
     from wav2vec2_eval.speech.latency import check_warm_up, format_figures, summarise
+    from wav2vec2_eval.speech.readable import format_speed
 
     path, chunking = args.pred_res_save_path, cli.chunking(args)
     may_skip = args.skip_unusable or args.skip_listed is not None
@@ -180,12 +186,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         model = load_model(args.model_name_or_path, dtype=dtype, target_lang=args.target_lang)
 
         with PytorchEngine(model, device, args.dtype, args.num_threads) as engine:
+            say(str(engine.conditions))
             # On a CPU, reading ahead would take a core from the model.
             reads_ahead = device.synchronize is not None
             job = Job(dataset, how, symbols, args.skip_unusable, listed, args.word_times, reads_ahead)
             found = infer_all(engine, job)
         warm_up = min(1, len(found.latencies) - 1) if args.warm_up is None else args.warm_up
-        text = format_figures(summarise(found.latencies, warm_up, found.lengths_s))
+        figures = summarise(found.latencies, warm_up, found.lengths_s)
 
         data = Run(
             which_dataset=args.which_dataset,
@@ -197,7 +204,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             skipped=len(found.skipped) or None,
         )
         run = Run(SCRIPT, model=args.model_name_or_path, **engine.conditions._asdict(), warm_up=warm_up, data=data)
-        write_scores(
+        outcome = write_scores(
             folder,
             path.name,
             found.transcripts,
@@ -208,8 +215,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             word_times=args.word_times,
         )
         write_skipped(folder, list(found.skipped.values()))
-        folder.write_text(INFER_TIME_NAME, text)
-    print(f"{run.precision} on {device.torch_device}\n{text}", end="")
+        folder.write_text(INFER_TIME_NAME, format_figures(figures))
+    print(f"{outcome}, {format_speed(figures)}")
     return 0
 
 

@@ -23,6 +23,7 @@ import argparse
 import os
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -42,8 +43,11 @@ from wav2vec2_eval.files.names import INFER_TIME_NAME, MANIFEST_NAME
 from wav2vec2_eval.files.run import Run
 from wav2vec2_eval.files.tensors import DTYPE, parse_dtypes
 from wav2vec2_eval.machine.overlap import Spent, WriteBehind, read_ahead
+from wav2vec2_eval.machine.progress import track
+from wav2vec2_eval.machine.terminal import say
 from wav2vec2_eval.speech.audio import SAMPLE_RATE, frame_count
 from wav2vec2_eval.speech.latency import check_warm_up, format_figures, summarise
+from wav2vec2_eval.speech.readable import format_speed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -116,6 +120,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         help="with an .onnx that has attention_mask",
     )
     cli.add_threads_option(parser)
+    cli.add_quiet_option(parser)
     option(
         "--check_device",
         action=cli.Instead,
@@ -148,7 +153,7 @@ def check_device(args: argparse.Namespace) -> None:
 
     def show(facts: Mapping[str, str]) -> None:
         for label, text in facts.items():
-            print(f"{label}: {text}", flush=True)  # a driver may end this process at the next step
+            say(f"{label}: {text}")  # at once: a driver may end this process at the next step
 
     show(trial.host_facts(args.model_path))
     with opened(args) as engine:
@@ -188,6 +193,7 @@ class Job(NamedTuple):
     inputs: Manifest
     keys: Sequence[str]
     dtypes: Sequence[np.dtype]
+    references: References | None
     record: ModelRecord | None
 
 
@@ -209,20 +215,26 @@ def infer(engine: Engine, job: Job, store: results.Store, spent: Spent) -> Gener
 
 
 def infer_all(engine: Engine, job: Job, folder: OutputFolder, res_save_type: str) -> Spent:
-    """Infer the utterances into `folder`, with a progress bar if there is a terminal."""
-    from tqdm import tqdm
-
+    """Infer the utterances into `folder`, and show the progress."""
+    lengths = repeat(0) if job.references is None else job.inputs.parts.new_samples(job.keys, job.references)
     spent = Spent()
     with results.Store(folder, res_save_type) as store, closing(infer(engine, job, store, spent)) as computed:
-        for _ in tqdm(computed, total=len(job.keys), unit="utterance", disable=None):
+        for _ in track(zip(computed, lengths), len(job.keys), lambda item: item[1] / SAMPLE_RATE):
             pass
     return spent
 
 
+def check_space(folder: Path, job: Job, res_save_type: str) -> None:
+    """Raise SuiteError unless there is room for the outputs. Their size is not known of a model without a record."""
+    if job.record is not None:
+        lengths = (job.inputs[key][0].shape[-1] for key in job.keys)
+        results.check_space(folder, lengths, len(job.record.symbols.table), res_save_type)
+
+
 def write_times(
     folder: OutputFolder, inputs: Manifest, references: References | None, warm_up: int, spent: Spent | None
-) -> str:
-    """Write infer_time.txt from the journal, in the manifest's order; returns its text.
+) -> Mapping[str, float]:
+    """Write infer_time.txt from the journal, in the manifest's order; returns its figures.
 
     `spent` is of all utterances; None if some were inferred by another run.
     """
@@ -232,9 +244,9 @@ def write_times(
     if references is not None:
         lengths_s = [samples / SAMPLE_RATE for samples in inputs.parts.new_samples(inputs, references)]
     figures = summarise([finished[key].latency for key in inputs], warm_up, lengths_s)
-    text = format_figures({**figures, **({} if spent is None else spent.figures())})
-    folder.write_text(INFER_TIME_NAME, text)
-    return text
+    figures.update({} if spent is None else spent.figures())
+    folder.write_text(INFER_TIME_NAME, format_figures(figures))
+    return figures
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -257,14 +269,19 @@ def main(argv: Sequence[str] | None = None) -> int:
             first = next(iter(inputs))
             engine.convert(first, inputs.read_arrays(first, args.input_dtypes))  # before earlier results are replaced
             run = conditions(args, engine, inputs, digest)
+            job = Job(inputs, list(inputs), args.input_dtypes, references, record)
+            if not args.resume:
+                check_space(path, job, args.res_save_type)
             kept = results.begin(folder, run, inputs, references, record, args.resume)
             if args.resume:
-                print(f"resumed: {len(kept)} of {len(inputs)} results are kept")
-            job = Job(inputs, [key for key in inputs if key not in kept], args.input_dtypes, record)
+                say(f"resumed: {len(kept)} of {len(inputs)} results are kept")
+                job = job._replace(keys=[key for key in inputs if key not in kept])
+                check_space(path, job, args.res_save_type)
+            say(str(engine.conditions))
             spent = infer_all(engine, job, folder, args.res_save_type)
-        text = write_times(folder, inputs, references, args.warm_up, None if kept else spent)
-    print(f"{run.engine} on {run.device}, {run.precision}", text, sep="\n", end="")
-    print(f"written: {path}")
+        figures = write_times(folder, inputs, references, args.warm_up, None if kept else spent)
+    say(f"written: {path}")
+    print(format_speed(figures))
     return 0
 
 

@@ -47,6 +47,9 @@ os.environ["ACL_EMULATOR_STRICT"] = "1"
 # No test may reach the hub. The scripts must not try to when they are given local paths.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+# On a slow machine a script would say on stderr how far it has come; test_progress.py tests that.
+os.environ["TQDM_DISABLE"] = "1"
+
 # Scripts buffer their output, as in a user's shell: unbuffered, a script would lose nothing at its end.
 BARE_ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
 

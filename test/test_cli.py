@@ -16,8 +16,9 @@ from typing import NamedTuple
 
 import pytest
 
-from wav2vec2_eval import cli, evaluate, gears
+from wav2vec2_eval import __version__, cli, evaluate, gears
 from wav2vec2_eval.errors import SuiteError
+from wav2vec2_eval.machine import terminal
 from wav2vec2_eval.machine.signals import Terminated
 from wav2vec2_eval.report import command as report
 from wav2vec2_eval.speech.padding import GEARS
@@ -103,6 +104,23 @@ PROGRAMS = {
     "report": Program(report.parse_args, ("results",)),
 }
 each_program = pytest.mark.parametrize("program", PROGRAMS.values(), ids=PROGRAMS)
+
+
+@each_program
+def test_every_program_says_its_version(program, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["/a/program.py"])
+    with pytest.raises(SystemExit) as end:
+        program.parse_args(["--version"])  # without the options that it requires
+    assert (end.value.code, *capsys.readouterr()) == (0, f"program.py {__version__}\n", "")
+
+
+def test_quiet_holds_for_one_command():
+    def parse(*options):
+        parser = cli.ArgumentParser("What it does.")
+        cli.add_quiet_option(parser)
+        return parser.parse_args(options).quiet, terminal.is_quiet()
+
+    assert (parse(), parse("--quiet"), parse()) == ((False, False), (True, True), (False, False))
 
 
 def path_options(text: str) -> list[str]:
@@ -251,8 +269,11 @@ def test_an_error_ends_a_script_in_one_line(capfd, error, status, message):
     assert stderr.count("\n") == 1
 
 
-def test_an_interruption_says_how_to_go_on(capfd):
-    name = Path(sys.argv[0]).name
+@pytest.mark.parametrize(
+    ("started", "name"), [("/a/preprocess.py", "preprocess.py"), ("/a/report/__main__.py", "report.py"), ("-c", "-c")]
+)
+def test_an_interruption_names_the_program_and_says_how_to_go_on(capfd, monkeypatch, started, name):
+    monkeypatch.setattr(sys, "argv", [started])
     assert run(raising(KeyboardInterrupt()), capfd, "--resume continues") == (
         130,
         f"{name}: interrupted; --resume continues\n",

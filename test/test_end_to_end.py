@@ -17,6 +17,7 @@ import onnx
 import pytest
 import soundfile
 
+from wav2vec2_eval import __version__
 from wav2vec2_eval.files.names import SCORE_NAMES
 from wav2vec2_eval.machine.overlap import Spent
 from wav2vec2_eval.speech.audio import frame_count
@@ -424,12 +425,16 @@ def test_output_that_nobody_reads_to_the_end(chain, model_folder, tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("option", ["--help", "--version"])
 @pytest.mark.parametrize("name", sorted(path.name for path in ROOT.glob("*.py")))
-def test_help_is_the_docstring_and_imports_nothing_heavy(name, tmp_path):
-    done = run_script(name, "--help", cwd=tmp_path, environment={"PYTHONPROFILEIMPORTTIME": "1"})
+def test_help_is_the_docstring_and_imports_nothing_heavy(name, option, tmp_path):
+    done = run_script(name, option, cwd=tmp_path, environment={"PYTHONPROFILEIMPORTTIME": "1"})
     docstring = ast.get_docstring(ast.parse((ROOT / name).read_text(encoding="utf-8")))
     assert done.returncode == 0
-    assert docstring in done.stdout
+    if option == "--version":
+        assert done.stdout == f"{name} {__version__}\n"
+    else:
+        assert docstring in done.stdout
     imported = set(re.findall(r"\|\s+(\w+)\n", done.stderr))
     assert "argparse" in imported
     assert not imported & {"torch", "transformers", "datasets", "pyarrow", "onnxruntime", "onnx", "jiwer", "soundfile"}

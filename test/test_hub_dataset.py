@@ -77,6 +77,7 @@ def test_hub_and_tree_are_the_same(tmp_path, speech):
     assert list(hub.texts) == list(tree.texts)
     for index in range(len(tree)):
         assert hub.waveform(index).tobytes() == tree.waveform(index).tobytes()
+        assert hub.num_samples(index) == len(hub.waveform(index))
 
 
 @pytest.mark.parametrize("limit", [1, 3, 99])

@@ -12,6 +12,8 @@ from textwrap import dedent
 
 import pytest
 
+from wav2vec2_eval import __version__
+
 from conftest import BEHIND_SET_ENV, ROOT, wait_until
 
 SCRIPT = ROOT / "onnx2om.sh"
@@ -251,6 +253,13 @@ def test_help_is_help_wherever_it_stands(host):
         done = run(host, *options)
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout.startswith("Usage: bash onnx2om.sh SOC_VERSION")
+    assert not (host / "arguments").exists()
+
+
+def test_the_version_is_that_of_the_suite(host):
+    for options in (["--version"], ["Ascend310P3", "--version"]):
+        done = run(host, *options)
+        assert (done.returncode, done.stdout, done.stderr) == (0, f"onnx2om.sh {__version__}\n", "")
     assert not (host / "arguments").exists()
 
 

@@ -98,6 +98,7 @@ def test_other_types_of_strings_and_bytes_are_read(tmp_path, flac, ids, texts, k
     audio = pyarrow.array([{"bytes": flac}] * 2, kind)
     dataset = ParquetFiles([write(tmp_path / "x.parquet", ids, texts, audio)])
     assert (list(dataset.ids), list(dataset.texts), len(dataset.waveform(1))) == (["7", "8"], ["A", "B"], 400)
+    assert [dataset.num_samples(index) for index in dataset.sample(1)] == [400]
 
 
 def test_a_path_counts_from_the_current_folder(tmp_path, flac, monkeypatch):

@@ -285,6 +285,7 @@ def test_recordings_become_16_khz_mono(tmp_path, name, rate, channels):
     assert found.source_format(0) == SourceFormat(rate, channels)
     waveform = found.waveform(0)
     assert (waveform.dtype, abs(len(waveform) - 32_000) <= 1) == (np.float32, True)
+    assert abs(found.num_samples(0) - 32_000) <= 1
     expected = 0.5 / channels * np.sin(2 * np.pi * 440 * np.arange(len(waveform)) / 16_000)
     assert np.abs(waveform - expected)[800:-800].max() < (0.02 if name.endswith("mp3") else 1e-3)
 

@@ -58,7 +58,9 @@ def test_nothing_to_score_is_refused_and_leaves_nothing(tmp_path, texts):
 def test_write_scores_writes_the_files_and_prints_the_errors(tmp_path, capsys):
     path = tmp_path / "new/transcriptions.txt"
     found = write(path, inference=Run("a.py", device="cpu"))
-    assert found == WordErrors(1, 1, 0, 3)
+    assert found.words == WordErrors(1, 1, 0, 3)
+    low, high = (f"{100 * found.figures[label]:.2f}" for label in ("WER 95% low", "WER 95% high"))
+    assert str(found) == f"WER 66.67 % (2 of 3 words), 95 % interval {low} to {high} %"
     assert path.read_text() == "A X\n\n"
     assert (path.parent / "wer.txt").read_text().splitlines()[0] == f"WER: {2 / 3}"
     lines = (path.parent / "utterance_scores.tsv").read_text().splitlines()
@@ -168,7 +170,7 @@ def test_utterances_without_a_reference_are_transcribed_and_not_scored(tmp_path,
     capsys.readouterr()
     found = write(tmp_path / "mixed/t.txt", pairs=[(UNSCORED, "WHO KNOWS"), *PAIRS])
     printed = capsys.readouterr().out
-    assert found == expected
+    assert (found.words, found.utterances) == (expected.words, 3)
     assert "3 utterances, 3 words\n1 utterance has no reference and is not scored\n" in printed
     folder = tmp_path / "mixed"
     assert (folder / "t.txt").read_text() == "WHO KNOWS\nA X\n\n"
@@ -183,7 +185,8 @@ def test_utterances_without_a_reference_are_transcribed_and_not_scored(tmp_path,
 def test_recordings_without_any_reference_have_transcriptions_alone(tmp_path, capsys):
     path = tmp_path / "t.txt"
     for _ in range(2):  # the second time over nothing, the third over scores
-        assert write(path, pairs=[(UNSCORED, "WHO KNOWS")] * 3) is None
+        found = write(path, pairs=[(UNSCORED, "WHO KNOWS")] * 3)
+        assert (found.words, str(found)) == (None, "3 utterances transcribed, none scored")
         assert (
             "3 utterances, none with a reference: nothing is scored, and there is no wer.txt" in capsys.readouterr().out
         )
@@ -223,18 +226,20 @@ def test_the_choice_of_a_normalizer_is_in_every_output(tmp_path, capsys):
 def test_the_summary_has_the_interval_and_explains_the_figure(tmp_path, capsys):
     pairs = [(Utterance(str(key), f"x-{key}", 400, "A B."), "a B" if key % 2 else "A B.") for key in range(40)]
     symbols = Symbols(("<pad>", "|", "A", "B"))
-    write(tmp_path / "t.txt", pairs=pairs, symbols=symbols)
+    found = write(tmp_path / "t.txt", pairs=pairs, symbols=symbols)
     figures = parse_figures((tmp_path / "wer.txt").read_text())
     low, high = figures["WER 95% low"], figures["WER 95% high"]
     assert 0.3 < low < 0.5 < high < 0.7
     lines = capsys.readouterr().out.splitlines()
-    assert f"WER 50.00 % (95 % interval {100 * low:.2f} to {100 * high:.2f}), CER 25.00 %" in lines
+    assert str(found) == f"WER 50.00 % (40 of 80 words), 95 % interval {100 * low:.2f} to {100 * high:.2f} %"
+    assert "CER 25.00 % (40 of 160 characters)" in lines
     assert lines[-3:-1] == [
         "WER would be 0.2500 instead of 0.5000 if case were ignored; see --normalize_text",
         "the references have 1 character that the model cannot write: .  (in 40 of 40 utterances)",
     ]
-    write(tmp_path / "t.txt", pairs=pairs[:1])
-    assert "WER 0.00 %, CER 0.00 %" in capsys.readouterr().out
+    found = write(tmp_path / "t.txt", pairs=pairs[:1])
+    assert str(found) == "WER 0.00 % (0 of 2 words)"
+    assert f"replacing the results of a.py (WER 50.00 %) in {tmp_path}\n" in capsys.readouterr().out
 
 
 def test_times_are_those_of_the_inference(tmp_path):

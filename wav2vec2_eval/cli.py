@@ -18,11 +18,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TextIO, TypeVar
 
-from . import MODEL_ID
+from . import MODEL_ID, __version__
 from .errors import UNPRINTABLE, SuiteError
 from .machine.cpu import default_threads
 from .machine.needs import lacking
 from .machine.signals import Terminated, end_signals, raise_signals
+from .machine.terminal import be_quiet
 from .sources.splits import CUSTOM, parse_name
 from .speech import normalization
 
@@ -46,10 +47,11 @@ Value = TypeVar("Value")
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """argparse that reports a bad option in one line instead of repeating the whole usage."""
+    """argparse that knows --version, and reports a bad option in one line instead of repeating the whole usage."""
 
     def __init__(self, description: str | None) -> None:
-        super().__init__(description=description, formatter_class=_HelpFormatter)
+        super().__init__(_program(), description=description, formatter_class=_HelpFormatter)
+        self.add_argument("--version", action=_Version, help="print the version of the suite, and end")
 
     def print_help(self, file: SupportsWrite[str] | None = None) -> None:
         print(self.format_help(), end="", file=file)  # argparse would keep quiet about a full disk
@@ -57,6 +59,29 @@ class ArgumentParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         _say(f"{self.prog}: error: {message} (see {self.prog} --help)")
         self.exit(EXIT_USER_ERROR)
+
+
+class _Version(argparse.Action):
+    """Prints the program's name and the suite's version."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str) -> None:
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, default=argparse.SUPPRESS, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        print(f"{parser.prog} {__version__}")  # argparse would keep quiet about a full disk
+        parser.exit()
+
+
+class _Quiet(argparse.Action):
+    """Makes the process quiet. Making a parser ends that, for the next command in the same process."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str) -> None:
+        super().__init__(option_strings, dest, nargs=0, default=False, help=help)
+        be_quiet(False)
+
+    def __call__(self, _parser: object, namespace: argparse.Namespace, *_: object) -> None:
+        setattr(namespace, self.dest, True)
+        be_quiet(True)
 
 
 class Instead(argparse.Action):
@@ -290,6 +315,13 @@ def add_scoring_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_quiet_option(parser: argparse.ArgumentParser) -> None:
+    """`--quiet`, which takes effect at once."""
+    parser.add_argument(
+        "--quiet", action=_Quiet, help="print nothing but errors, warnings and the last line, the result"
+    )
+
+
 def add_threads_option(parser: argparse.ArgumentParser) -> None:
     """`--num_threads`."""
     parser.add_argument(
@@ -315,7 +347,7 @@ def run(main: Callable[[Sequence[str] | None], int], hint: str = "") -> NoReturn
     SuiteError, a missing package, OSError (disk full, no permission) and a lack of memory become one line and status 2.
     SIGTERM ends the script like Ctrl-C, through every `finally`, so that temporary files and devices are released.
     """
-    script = Path(sys.argv[0]).name
+    script = _program()
     status: str | int | None
     try:
         status = _run_to_end(main)
@@ -340,6 +372,12 @@ def run(main: Callable[[Sequence[str] | None], int], hint: str = "") -> NoReturn
         if not _flushed(stream):  # Python would report the same error once more at its end
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     sys.exit(status)
+
+
+def _program() -> str:
+    """The name of this process's program: `report.py` where Python runs the package `report`."""
+    path = Path(sys.argv[0])
+    return f"{path.parent.name}.py" if path.name == "__main__.py" else path.name
 
 
 def _run_to_end(main: Callable[[Sequence[str] | None], int]) -> str | int | None:

@@ -24,6 +24,7 @@ from .files.atomic import new_file
 from .files.names import UTTERANCES_NAME
 from .files.parts import Parts
 from .files.run import read_run
+from .machine.terminal import say
 from .speech.audio import LONGEST, RECEPTIVE_FIELD, is_length
 from .speech.chunks import plan
 from .speech.padding import GEARS, padded_length
@@ -100,6 +101,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--output", type=cli.path, metavar="FILE", help="a new file for the gears, else they are printed"
     )
+    cli.add_quiet_option(parser)
     return parser.parse_args(argv)
 
 
@@ -117,11 +119,11 @@ def write_gears(path: Path, gears: Sequence[int]) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     lengths = read_lengths(args.lengths)
-    print(f"{len(lengths)} utterances, {min(lengths)} to {max(lengths)} samples")
+    say(f"{len(lengths)} utterances, {min(lengths)} to {max(lengths)} samples")
     for count in sorted({*SHOWN_COUNTS, args.count}):
-        print(f"{count:4d} best gears: padding adds {100 * waste(lengths, best_gears(lengths, count)):5.2f} %")
+        say(f"{count:4d} best gears: padding adds {100 * waste(lengths, best_gears(lengths, count)):5.2f} %")
     if max(lengths) <= GEARS[-1]:
-        print(f"{len(GEARS):4d} uniform gears: padding adds {100 * waste(lengths, GEARS):5.2f} %")
+        say(f"{len(GEARS):4d} uniform gears: padding adds {100 * waste(lengths, GEARS):5.2f} %")
     gears = best_gears(lengths, args.count)
     if args.output:
         write_gears(args.output, gears)

@@ -76,6 +76,9 @@ class Conditions(NamedTuple):
     in_flight: int | None = None
     gears: int | None = None  # how many
 
+    def __str__(self) -> str:
+        return f"{self.engine} on {self.device}, {self.precision}"
+
 
 class Engine(ABC):
     """One opened model. A context manager that closes it on leaving."""

@@ -35,6 +35,11 @@ def fold_weight_norm(model: PreTrainedModel) -> None:
             parametrize.remove_parametrizations(module, "weight")
 
 
+def float32_bytes(model: PreTrainedModel) -> int:
+    """What the weights of the exported model take, in bytes."""
+    return 4 * sum(weight.numel() for weight in model.parameters())
+
+
 class _Logits(torch.nn.Module):
     """The model without its mask: (B, T) waveforms -> (B, F, V) logits."""
 

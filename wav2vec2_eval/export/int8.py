@@ -109,8 +109,11 @@ def check_size(model: PreTrainedModel, name: str) -> None:
 
 def export_int8(
     source: Path, path: Path, calibrated: Utterances, held_out: Utterances, symbols: Symbols, num_threads: int
-) -> None:
-    """Quantize `source` into `path` if, and only if, that costs no accuracy. Raises SuiteError otherwise."""
+) -> str:
+    """Quantize `source` into `path` if, and only if, that costs no accuracy. Returns both WERs as a sentence.
+
+    Raises SuiteError if it costs too much.
+    """
     with new_model(path) as new:
         quantize(source, new, calibrated)
         onnx.checker.check_model(new, full_check=True)
@@ -119,9 +122,9 @@ def export_int8(
             for file, precision in ((source, "f32"), (new, "int8"))
         )
         figures = f"WER {quantized:.4f} in int8, {exact:.4f} in f32, on {len(held_out)} held-out utterances"
-        print(figures)
         if not quantized <= exact + MAX_LOSS:
             raise SuiteError(f"{path.name}: not written: {figures}; expected at most {MAX_LOSS} more")
+    return figures
 
 
 def quantize(source: Path, target: Path, utterances: Sequence[Arrays]) -> None:

@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from ..engines.model_file import external_files, model_digest, seal
+from ..engines.model_file import external_files, model_digest, read_metadata, seal
 from ..errors import SuiteError
 from ..files.locks import locked
-from ..files.names import is_weights_of, weights_name
+from ..files.model_record import parse_record
+from ..files.names import MODEL_RECORD_KEY, is_weights_of, weights_name
 from ..machine.signals import signals_deferred
+from ..machine.terminal import say
 
 
 @contextmanager
@@ -45,6 +47,8 @@ def _publish(new: Path, path: Path) -> None:
     """Move the model `new` with its weights to `path`. If a rename fails, the earlier model stays."""
     weights, earlier = external_files(new), _weights_of_ours(path)
     seal(new)
+    if path.exists():
+        say(f"replacing {_description(path)}")
     with signals_deferred():
         useless = weights - earlier
         try:
@@ -55,6 +59,14 @@ def _publish(new: Path, path: Path) -> None:
         finally:
             for name in useless:
                 (path.parent / name).unlink(missing_ok=True)
+
+
+def _description(path: Path) -> str:
+    """What the model that is there now was exported from, if that is known."""
+    try:
+        return f"the export of {parse_record(read_metadata(path)[MODEL_RECORD_KEY], str(path)).name} in {path}"
+    except (SuiteError, KeyError):
+        return f"the earlier file {path}"
 
 
 def _weights_of_ours(path: Path) -> set[str]:

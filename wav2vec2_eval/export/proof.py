@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from ..engines.base import Engine
 from ..engines.choose import open_engine
 from ..engines.openvino_model import is_installed
 from ..errors import SuiteError
+from ..machine.progress import track
+from ..machine.terminal import say
 from ..speech.padding import GEARS, masked_input
 from . import graph
 from .new_model import new_model
@@ -32,30 +33,36 @@ def export_proven(
     attention_mask: bool = False,
     metadata: Mapping[str, str] = graph.NO_METADATA,
     num_threads: int,
-) -> None:
+) -> float:
     """Write `path`, with `metadata`, if, and only if, its graph is valid and equals `model`.
 
-    Raises SuiteError otherwise.
+    Returns the worst relative error of the proof. Raises SuiteError if it is too large.
     """
     with new_model(path) as new:
         graph.write_graph(model, new, attention_mask, metadata)
-        prove(model, new, attention_mask, num_threads)
+        return prove(model, new, attention_mask, num_threads)
 
 
-def prove(model: PreTrainedModel, path: Path, attention_mask: bool, num_threads: int) -> None:
-    """Raise SuiteError unless the file computes what `model` computes, in every engine that this host's CPU has."""
+def prove(model: PreTrainedModel, path: Path, attention_mask: bool, num_threads: int) -> float:
+    """The worst relative error of the file against `model`, in every engine that this host's CPU has.
+
+    Raises SuiteError if it is above MAX_RELATIVE_ERROR.
+    """
+    worst_of_all = 0.0
     for name in ("onnxruntime", "openvino") if is_installed() else ("onnxruntime",):
         gears = GEARS if name == "onnxruntime" else GEARS[::-OTHER_PROOF_STEP][::-1]
         with open_engine(path, num_threads=num_threads, engine=name) as engine, torch.inference_mode():
-            print(f"{engine.conditions.engine} against PyTorch {torch.__version__}, float32:")
+            say(f"{engine.conditions.engine} against PyTorch {torch.__version__}, float32:")
             errors = list(compare_padded(model, engine, gears) if attention_mask else compare(model, engine))
         worst = float(np.max(errors))  # NaN if any is NaN
-        print(f"worst relative error: {worst:.1e}")
+        say(f"worst relative error: {worst:.1e}")
         if not worst <= MAX_RELATIVE_ERROR:
             raise SuiteError(
                 f"{path.name}: not written: {name} and PyTorch differ by {worst:.1e} relative, "
                 f"expected at most {MAX_RELATIVE_ERROR:.0e}"
             )
+        worst_of_all = max(worst_of_all, worst)
+    return worst_of_all
 
 
 def relative_error(actual: np.ndarray, expected: np.ndarray) -> float:
@@ -74,7 +81,7 @@ def compare(model: PreTrainedModel, engine: Engine) -> Iterator[float]:
         waveform = noise(shape, dtype=np.float32)
         (result,) = engine.stream([[waveform]])
         error = relative_error(result.outputs[0], model(torch.from_numpy(waveform)).logits.numpy())
-        print(f"  {shape[0]} x {shape[1]:6d} samples: relative error {error:.1e}")
+        say(f"  {shape[0]} x {shape[1]:6d} samples: relative error {error:.1e}")
         yield error
 
 
@@ -90,7 +97,7 @@ def compare_padded(model: PreTrainedModel, engine: Engine, all_gears: Sequence[i
         frames = expected.shape[1]
         gears = [gear for gear in all_gears if gear >= length]
         worst, flips = 0.0, 0
-        for gear in tqdm(gears, desc=f"{length} samples", unit="gear", disable=None, leave=False):
+        for gear in track(gears, len(gears), unit="gears", title=f"{length} samples"):
             (result,) = engine.stream([masked_input(waveform, gear)])
             logits = result.outputs[0]
             error = relative_error(logits[:, :frames], expected)
@@ -99,7 +106,7 @@ def compare_padded(model: PreTrainedModel, engine: Engine, all_gears: Sequence[i
             flips += int((logits[:, :frames].argmax(-1) != expected.argmax(-1)).sum())
             worst = max(worst, error)
             yield error
-        print(f"  {length:6d} samples in {len(gears):2d} gears: relative error {worst:.1e}, {flips} other symbols")
+        say(f"  {length:6d} samples in {len(gears):2d} gears: relative error {worst:.1e}, {flips} other symbols")
     yield from compare_batch(model, engine)
 
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import UNPRINTABLE, SuiteError
-from . import manifest, tensors
+from . import manifest, space, tensors
 from .atomic import new_file
 from .file_list import Content
 from .folder import OutputFolder, Staging, Writer
@@ -31,6 +31,8 @@ from .names import (
     tensor_names,
 )
 from .run import Run, format_run
+from .space import on_disk
+from .tensors import DTYPE, WRITTEN_DTYPE
 from .text import read_text
 from .utterances import Utterance, format_utterance
 
@@ -74,6 +76,7 @@ class Totals:
         self.num_samples = 0  # of utterances
         self.input_samples = 0  # of model inputs: overlaps count twice
         self.padded_samples = 0
+        self.num_bytes = 0  # of the tensors
         self.gears: set[int] = set()  # the padded lengths in samples
         self.checksum = 0  # CRC-32 of all tensors' CRC-32s
 
@@ -88,7 +91,23 @@ class Totals:
             self.input_samples += part.num_samples
             self.padded_samples += part.padded_length
             self.gears.add(part.padded_length)
+            self.num_bytes += sum(content.size for content in part.contents.values())
             self.checksum = manifest.checksum_of((content.crc32 for content in part.contents.values()), self.checksum)
+
+
+def check_space(folder: Path, sampled: Sequence[Sequence[int]], utterances: int, num_arrays: int) -> None:
+    """Raise SuiteError unless there is room for the tensors of `utterances`; say how much they need.
+
+    `sampled`: the padded lengths of the model inputs of some of them, or of all; `num_arrays`: tensors for each model
+    input. Nothing is known without a single one.
+    """
+    if not sampled:
+        return
+    size = DTYPE[WRITTEN_DTYPE].itemsize
+    in_sample = sum(num_arrays * on_disk(size * length) for lengths in sampled for length in lengths)
+    needed, count = in_sample * utterances // len(sampled), len(sampled)
+    basis = f"estimated from the lengths of {count}" if count < utterances else "from their lengths"
+    space.check_space(folder, needed, f"{utterances} utterances", basis)
 
 
 def write_tensors(

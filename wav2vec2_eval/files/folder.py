@@ -22,6 +22,7 @@ from .atomic import NewFile, new_file
 from .file_list import HEADER, Content, FileList, content_of_file, format_line, read_list
 from .locks import locked, remove_temporaries
 from .names import LIST_NAME, LOCK_NAME, RUN_NAME
+from .replaced import say_replaced
 from .run import Run, format_run, read_run
 from .text import read_bytes
 
@@ -193,7 +194,7 @@ class OutputFolder(Writer):
                 remove_temporaries(self.path, self._token)
 
     def publish(self, staged: Staging, marker: str) -> None:
-        """Replace all files that the scripts wrote here by the staged ones.
+        """Replace all files that the scripts wrote here by the staged ones, and say so.
 
         The presence of `marker` says that the folder is complete: it is removed first, and moved last, if it is staged.
         """
@@ -207,6 +208,9 @@ class OutputFolder(Writer):
         for name in _sub_folders(self.files() or ()):
             if (self.path / name).is_dir() and not os.access(self.path / name, os.W_OK | os.X_OK):
                 raise SuiteError(f"{self.path / name}: nothing can be written into this folder; change its permissions")
+        earlier = read_run(self.path)
+        if earlier is not None:
+            say_replaced(self.path, earlier, is_whole=(self.path / marker).exists())
         with signals_deferred():
             self.check_free(marker)
             _remove(self.path / marker)

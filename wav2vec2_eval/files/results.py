@@ -7,7 +7,7 @@ Output i of utterance k is `<k>.<i>.bin` or `.npy`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import IO
@@ -18,7 +18,7 @@ from ..errors import SuiteError
 from ..speech.audio import frame_count
 from ..speech.chunks import join
 from ..speech.latency import Latency
-from . import manifest, tensors
+from . import manifest, space, tensors
 from .file_list import Source
 from .folder import OutputFolder, Writer
 from .journal import HEADER, Finished, Journal, Output, format_finished, format_output, read_journal
@@ -49,6 +49,17 @@ _MAY_DIFFER = ("script", "format", "model", "warm_up", "resumed", *_OF_SCORES)
 _OTHER = {"model_sha256": "another model", "inputs_sha256": "other utterances"}  # instead of two digests
 _NO_LOGIT = 1e6  # float64 that is read as float32 has larger numbers among its first few
 _AGAIN = "run pyacl_infer.py again (--resume infers only what is missing)"
+
+
+def check_space(folder: Path, lengths: Iterable[int], num_symbols: int, res_save_type: str) -> None:
+    """Raise SuiteError unless there is room for the logits of model inputs of these padded `lengths`, in samples.
+
+    Says how much they need.
+    """
+    header = tensors.NPY_HEADER_BYTES if res_save_type == "npy" else 0
+    frame = num_symbols * tensors.DTYPE["float32"].itemsize
+    sizes = [space.on_disk(frame_count(length) * frame + header) for length in lengths]
+    space.check_space(folder, sum(sizes), f"{len(sizes)} results")
 
 
 class Store:

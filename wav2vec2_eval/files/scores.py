@@ -7,13 +7,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from ..errors import SuiteError
+from ..machine.terminal import say
 from ..speech import normalization, wer
 from ..speech.ctc import Symbols
 from ..speech.explanation import Explanation
 from ..speech.latency import format_figures
 from ..speech.normalization import NONE
+from ..speech.readable import format_percent, format_score
 from ..speech.totals import HIGH, LOW, Totals
 from ..speech.wer import WordErrors, Worst
 from .folder import OutputFolder, output_folder
@@ -31,12 +34,27 @@ from .names import (
     is_free,
     is_plain,
 )
+from .replaced import say_replaced
 from .run import Run, read_run
 from .scored import Scored, Transcript, format_header, format_json, format_row, score
 from .trn import UtteranceIds, format_trn
 from .word_times import remove_word_times, writing_word_times
 
 _LONGEST_SHOWN = 500  # characters of a text
+
+
+class Outcome(NamedTuple):
+    """The result of scoring: `words` is None if no utterance has a reference, and `figures` then has nothing."""
+
+    utterances: int
+    words: WordErrors | None
+    figures: Mapping[str, float]  # those of wer.txt after the word errors
+
+    def __str__(self) -> str:
+        """The line for a terminal."""
+        if self.words is None:
+            return f"{self.utterances} utterances transcribed, none scored"
+        return format_score(self.words, self.figures.get(LOW), self.figures.get(HIGH))
 
 
 def format_wer(score: WordErrors, more: Mapping[str, float] | None = None) -> str:
@@ -92,16 +110,18 @@ def write_scores(
     normalize_text: str = NONE,
     symbols: Symbols | None = None,
     word_times: bool = False,
-) -> WordErrors | None:
-    """Score, write the transcriptions `name` with the files of scores beside them, print the result.
+) -> Outcome:
+    """Score, write the transcriptions `name` with the files of scores beside them, and say what the result is made of.
+
+    The caller prints the outcome, as its last line.
 
     run.json gets the name of the transcriptions. `inference` replaces what run.json says; the caller may then write
     infer_time.txt. The files of an earlier run of `script` are removed, with its times; the results of another script,
     and their times, are kept. Nothing is replaced or removed before all utterances are scored.
 
     `symbols` are the model's, to explain bad figures. With `word_times`, when each word was said is written, too. If no
-    utterance has a reference, there is no `wer.txt`, and None is returned. Raises SuiteError if there are references
-    without a single word, or no utterances.
+    utterance has a reference, there is no `wer.txt`. Raises SuiteError if there are references without a single word,
+    or no utterances.
     """
     totals, explanation, ids = Totals(normalize_text), Explanation(symbols), UtteranceIds()
     worst: Worst[Scored] = Worst()
@@ -133,6 +153,8 @@ def write_scores(
         figures = totals.more() if is_scored else {}
         # wer.txt is removed first and written last: its presence means that the other files are whole.
         earlier = read_run(folder.path) or Run(script)
+        if earlier.transcriptions is not None:
+            say_replaced(folder.path, earlier, scores_alone=earlier.script != script)
         gone = {earlier.transcriptions} - {None, name}
         if earlier.script == script:
             gone |= {INFER_TIME_NAME, SKIPPED_NAME} & set(folder.files() or ())
@@ -147,44 +169,43 @@ def write_scores(
     written = [SCORES_NAME, JSON_LINES_NAME]
     of_words = [CTM_NAME, captions_name("<key>")] if word_times else []
     if not is_scored:
-        print(f"{totals.unscored} utterances, none with a reference: nothing is scored, and there is no {WER_NAME}")
+        say(f"{totals.unscored} utterances, none with a reference: nothing is scored, and there is no {WER_NAME}")
     else:
         folder.write_text(WER_NAME, format_wer(totals.words, figures))
         written = list(SCORE_NAMES)
-        _print_scores(totals, figures, worst, normalize_text)
+        _say_scores(totals, figures, worst, normalize_text)
         for line in explanation.lines(totals.words, normalize_text != NONE):
             print(line)
-    print(f"written: {folder.path / name}, and beside it {', '.join([*written, *of_words])}")
-    return totals.words if is_scored else None
+    say(f"written: {folder.path / name}, and beside it {', '.join([*written, *of_words])}")
+    return Outcome(totals.scored + totals.unscored, totals.words if is_scored else None, figures)
 
 
-def _print_scores(totals: Totals, figures: Mapping[str, float], worst: Worst[Scored], normalize_text: str) -> None:
+def _say_scores(totals: Totals, figures: Mapping[str, float], worst: Worst[Scored], normalize_text: str) -> None:
     errors, unscored = totals.words, totals.unscored
-    print(f"{totals.scored + unscored} utterances, {errors.words} words")
+    say(f"{totals.scored + unscored} utterances, {errors.words} words")
     if unscored:
         subject, verb = ("utterances have", "are") if unscored > 1 else ("utterance has", "is")
-        print(f"{unscored} {subject} no reference and {verb} not scored")
+        say(f"{unscored} {subject} no reference and {verb} not scored")
     for item in worst.items():
         judged, utterance = item.judged, item.utterance
         if judged is not None:
-            print(f"  {utterance.utterance_id}: {judged.errors} errors in {judged.words} words")
-            print(f"    reference:  {_cut(utterance.text or '')}\n    hypothesis: {_cut(item.hypothesis)}")
-    print(format_wer(errors, figures), end="")
-    interval = f" (95 % interval {_percent(figures[LOW])} to {_percent(figures[HIGH])})" if LOW in figures else ""
-    print(f"WER {_percent(errors.wer)} %{interval}, CER {_percent(figures['CER'])} %")
+            say(f"  {utterance.utterance_id}: {judged.errors} errors in {judged.words} words")
+            say(f"    reference:  {_cut(utterance.text or '')}\n    hypothesis: {_cut(item.hypothesis)}")
+    say(f"{errors.substitutions} substitutions, {errors.deletions} deletions, {errors.insertions} insertions")
+    characters = totals.raw.characters
+    say(f"CER {format_percent(characters.cer)} % ({characters.errors} of {characters.characters} characters)")
     if normalize_text == NONE:
         return
     if totals.normalized.words.words:
         words, characters = totals.normalized
-        print(f"--normalize_text={normalize_text}: WER {_percent(words.wer)} %, CER {_percent(characters.cer)} %")
+        say(
+            f"--normalize_text={normalize_text}: WER {format_percent(words.wer)} %, "
+            f"CER {format_percent(characters.cer)} %"
+        )
     else:
-        print(f"--normalize_text={normalize_text}: no WER, because it leaves no word of the references")
+        say(f"--normalize_text={normalize_text}: no WER, because it leaves no word of the references")
 
 
 def _cut(text: str) -> str:
     """The beginning of the text of a long recording."""
     return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]} …"
-
-
-def _percent(rate: float) -> str:
-    return f"{100 * rate:.2f}"

@@ -36,6 +36,8 @@ DTYPE = {
 
 WRITTEN_DTYPE = "float32"  # of the tensors that preprocess.py writes
 
+NPY_HEADER_BYTES = 128  # of the tensors that the suite writes; NumPy fills headers up to a multiple of 64
+
 
 class Writable(Protocol):
     """What can be written to."""

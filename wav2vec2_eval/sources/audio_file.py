@@ -149,6 +149,13 @@ class AudioFile:
         return samples
 
 
+def header_samples(source: Path | BinaryIO, name: str) -> int:
+    """How many samples a 16 kHz mono file has, as its header says. Raises SuiteError, naming `name`, for any other."""
+    with AudioFile(source, name) as file:
+        num_samples: int = file.num_samples
+    return num_samples
+
+
 def decode(source: Path | BinaryIO, name: str) -> np.ndarray:
     """Read a whole 16 kHz mono file: (T,) float32. Raises SuiteError, naming `name`, for anything else."""
     with AudioFile(source, name) as file:

@@ -52,6 +52,17 @@ class Dataset(ABC):
         """
         yield self.waveform(index)
 
+    def num_samples(self, index: int) -> int:
+        """The length of one utterance in samples of 16 kHz, as its file's header says it where that can be read alone.
+
+        Raises SuiteError for a broken recording.
+        """
+        return len(self.waveform(index))
+
+    def sample(self, count: int) -> Sequence[int]:
+        """Up to `count` utterances, evenly spread where the data set can read any of them at once."""
+        return range(0, len(self), -(-len(self) // count))
+
     def source_format(self, index: int) -> SourceFormat:
         """What was recorded. Raises SuiteError for a broken recording."""
         return SourceFormat(SAMPLE_RATE, 1)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import SuiteError, one_line
+from ..machine.terminal import say
 
 TIMEOUT_S = 10  # for connecting and for each answer; HF_HUB_ETAG_TIMEOUT and HF_HUB_DOWNLOAD_TIMEOUT may raise it
 
@@ -71,7 +72,7 @@ def ask(name: str) -> None:
         client = huggingface_hub.get_session()
         client.send = partial(_send_once, client.send)  # type: ignore[method-assign]
     if name not in _asked and not constants.HF_HUB_OFFLINE:
-        print(f"asking the hub for {name} (endpoint: {_endpoint()})", flush=True)
+        say(f"asking the hub for {name} (endpoint: {_endpoint()})")
     _asked.add(name)
 
 

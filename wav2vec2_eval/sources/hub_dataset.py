@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..errors import SuiteError
-from .audio_file import decode
+from .audio_file import decode, header_samples
 from .base import Dataset, check_unique, check_utterance
 from .hub import ask, hub_error
 from .packed import PackedStrings
@@ -49,6 +49,10 @@ class HubDataset(Dataset):
     def waveform(self, index: int) -> np.ndarray:
         name = self.ids[index]
         return decode(audio_source(self._table[index]["audio"], name), name)
+
+    def num_samples(self, index: int) -> int:
+        name = self.ids[index]
+        return header_samples(audio_source(self._table[index]["audio"], name), name)
 
 
 def hub_files(name: str, split: Split) -> Sequence[str]:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import SuiteError
-from .audio_file import decode
+from .audio_file import decode, header_samples
 from .base import Dataset, check_unique, check_utterance, walk
 from .packed import PackedStrings
 
@@ -56,8 +56,15 @@ class LibriSpeechTree(Dataset):
         self._suffix = np.frombuffer(audio.start, np.int64)[order].astype(np.int8)
 
     def waveform(self, index: int) -> np.ndarray:
-        path = f"{self._folders[self._folder[index]]}/{self.ids[index]}.{self._suffixes[self._suffix[index]]}"
+        path = self._path(index)
         return decode(Path(path), path)
+
+    def num_samples(self, index: int) -> int:
+        path = self._path(index)
+        return header_samples(Path(path), path)
+
+    def _path(self, index: int) -> str:
+        return f"{self._folders[self._folder[index]]}/{self.ids[index]}.{self._suffixes[self._suffix[index]]}"
 
 
 class _Index:

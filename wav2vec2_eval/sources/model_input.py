@@ -4,15 +4,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
 
 from ..errors import SuiteError, Unusable
-from ..speech.chunks import Chunking, Cut
+from ..speech.audio import SAMPLE_RATE
+from ..speech.chunks import Chunking, Cut, plan
 from ..speech.feature_extractor import FeatureExtractor
 from ..speech.padding import padded_length
 from .base import Dataset
+
+BELIEVED = 24 * 3600 * SAMPLE_RATE  # samples; a header that says more is damaged, or says that nobody knows
 
 
 class ModelInput(NamedTuple):
@@ -46,6 +50,21 @@ def model_inputs(dataset: Dataset, index: int, how: Preparation) -> Iterator[Mod
             yield ModelInput(number, start, len(waveform), how.extractor(waveform, length))
     except SuiteError as error:
         raise Unusable(str(error)) from None
+
+
+def sampled_lengths(dataset: Dataset, how: Preparation, count: int) -> list[list[int]]:
+    """Of up to `count` utterances, the padded lengths of their model inputs in samples; no audio is decoded for it.
+
+    Utterances that cannot be used are left out: `model_inputs` will say what is wrong with them.
+    """
+    found = []
+    for index in dataset.sample(count):
+        with suppress(SuiteError):
+            num_samples = dataset.num_samples(index)
+            if num_samples <= BELIEVED:
+                chunks = plan(num_samples, how.chunking)
+                found.append([padded_length(chunk.num_samples, how.gears) for chunk in chunks])
+    return found
 
 
 def _cuts(dataset: Dataset, index: int, chunking: Chunking | None) -> Iterable[Cut]:

@@ -20,7 +20,7 @@ import pyarrow
 from pyarrow import parquet, types
 
 from ..errors import SuiteError, one_line
-from .audio_file import decode
+from .audio_file import decode, header_samples
 from .base import Dataset, check_unique, check_utterance
 from .packed import PackedStrings
 
@@ -53,6 +53,13 @@ class ParquetFiles(Dataset):
     def waveform(self, index: int) -> np.ndarray:
         name = self._name(index)
         return decode(audio_source(self._audio[index]["audio"], name), name)
+
+    def num_samples(self, index: int) -> int:
+        name = self._name(index)
+        return header_samples(audio_source(self._audio[index]["audio"], name), name)
+
+    def sample(self, count: int) -> Sequence[int]:
+        return range(min(count, len(self)))  # a row in the middle is found by reading all rows before it
 
     def _name(self, index: int) -> str:
         return f"{self._audio.file(index)}: {self.ids[index]}"

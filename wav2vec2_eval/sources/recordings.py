@@ -83,6 +83,11 @@ class Recordings(Dataset):
             self._open(index).close()
         return self._format
 
+    def num_samples(self, index: int) -> int:
+        with self._open(index) as file:
+            num_samples: int = -(-file.num_samples * SAMPLE_RATE // file.rate)
+        return num_samples
+
     def waveform(self, index: int) -> np.ndarray:
         with self._open(index) as file:
             file.check_length()
