@@ -239,10 +239,10 @@ class Evaluation:
     def stages(self) -> Iterator[tuple[str, Callable[[], None]]]:
         """The title of each stage, and the function that runs it, in order."""
         yield "preprocess", self.preprocess
-        if set(self.args.precision) - {"int8"}:
+        if "int8" in self.args.precision:  # which writes the float model, too
+            yield "export to ONNX, and quantize to int8", self.quantize
+        else:
             yield "export to ONNX", self.export
-        if "int8" in self.args.precision:
-            yield "export to ONNX in int8", self.quantize
         if self.soc_version:
             yield f"compile for {self.soc_version}", self.compile
         for variant, precision in self.variants.items():

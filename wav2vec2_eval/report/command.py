@@ -20,7 +20,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from .. import cli
+from .. import __version__, cli
 from ..errors import SuiteError
 from ..files.file_list import Source
 from ..files.folder import output_folder
@@ -147,6 +147,7 @@ def summarise(all_results: Sequence[Results], every: Sequence[Utterances | None]
             },
         }
     summary["made on"] = {  # the figures may be of another host
+        "suite": __version__,
         "host": f"{platform.machine()}, {default_threads()} cores",
         "versions": versions(),
     }
