@@ -58,6 +58,8 @@ def test_the_command_writes_or_prints_the_gears(chain, tmp_path, capsys):
     assert "56 uniform gears: padding adds 35.51 %" in capsys.readouterr().out
     gears.main([f"--lengths={lengths}", "--count=1"])
     assert capsys.readouterr().out.endswith("\n33361\n")
+    gears.main([f"--lengths={lengths}", "--count=1", "--quiet"])
+    assert capsys.readouterr().out == "33361\n"
 
 
 def test_long_recordings_count_with_their_chunks(tmp_path):
