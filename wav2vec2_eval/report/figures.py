@@ -87,11 +87,17 @@ DIFFERENCE = Figure(
     "points",
     "95 % interval",
     "The WER of the run minus that of the reference, in percentage points, both on the same utterances. In small type, "
-    "its 95 % interval: if it contains 0, these utterances do not show which of the two is better. The probability of "
-    "improvement says how often the run has the lower WER when utterances are drawn anew (paired bootstrap).",
+    "its 95 % interval: if it contains 0, these utterances do not show which of the two is better.",
+)
+IMPROVEMENT = Figure(
+    "accuracy",
+    "",
+    "over the reference",
+    "How often the run has the lower WER when the utterances are drawn anew, the same for both (paired bootstrap): a "
+    "number between 0 and 1.",
 )
 RATIO = Figure(
-    "throughput", "", "", "The figure of the run divided by that of the reference, in small type below the figure."
+    "throughput", "", "", "The figure of the run divided by that of the reference, in small type beside the figure."
 )
 
 
@@ -107,8 +113,8 @@ def describe(label: str) -> Figure:
 def show(values: Sequence[Any], unit: str = "", signed: bool = False) -> list[str]:
     """Numbers with as many decimals as the smallest of them needs, so that they line up; texts stay as they are.
 
-    A rate has two decimals and is in percent, other fractions have three digits. None is shown as infinite, because in
-    summary.json an infinite rate is null.
+    A rate is in percent with two decimals, other fractions have at least three digits. None is shown as infinite, because
+    in summary.json an infinite rate is null.
     """
     scale = 100 if unit in ("%", "points") else 1
     numbers = [value * scale for value in values if isinstance(value, (int, float)) and math.isfinite(value)]
@@ -118,7 +124,7 @@ def show(values: Sequence[Any], unit: str = "", signed: bool = False) -> list[st
 
 def _decimals(numbers: Sequence[float]) -> int:
     smallest = min((abs(number) for number in numbers if number), default=1.0)
-    return min(6, max(0, 2 - math.floor(math.log10(smallest))))
+    return 0 if smallest >= 1000 else min(6, max(1, 2 - math.floor(math.log10(smallest))))
 
 
 def _show(value: Any, scale: int, decimals: int, unit: str, signed: bool) -> str:

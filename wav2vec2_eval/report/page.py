@@ -15,7 +15,7 @@ import jinja2
 from markupsafe import Markup
 
 from ..speech.totals import HIGH, LOW
-from .figures import DIFFERENCE, GROUPS, RATIO, UNKNOWN, Figure, describe, show
+from .figures import DIFFERENCE, GROUPS, IMPROVEMENT, RATIO, UNKNOWN, Figure, describe, show
 from .pictures import MARKERS, draw
 
 MOST_PLAYERS = 10
@@ -46,24 +46,23 @@ def render(summary: Mapping[str, Any], players: Mapping[str, bytes] | None = Non
         runs=[_run(summary, title, place, recordings) for place, title in enumerate(titles)],
         groups=_groups(summary),
         differing=_conditions(summary, summary.get("differing conditions", ())) if len(titles) > 1 else [],
-        conditions=_conditions(summary, _labels(summary.get("conditions", {}).values())),
         pictures=[{"svg": Markup(picture.svg), "of": picture} for picture in draw(summary)],
         num_colors=len(MARKERS),
         places={title: place for place, title in enumerate(titles)},
         glossary=_glossary(summary),
         made_on=summary.get("made on", {}),
-        has_reference="reference" in summary,
-        unknown=UNKNOWN,
+        has_ratios=bool(summary.get("ratios")),
     )
 
 
-def _recordings(players: Mapping[str, bytes]) -> dict[str, str]:
-    """Recordings as data: URIs by utterance id."""
-    found: dict[str, str] = {}
+def _recordings(players: Mapping[str, bytes]) -> dict[str, tuple[str, str]]:
+    """An anchor and the recording as a data: URI by the id of the utterance."""
+    found: dict[str, tuple[str, str]] = {}
     room = MOST_AUDIO
     for utterance_id, flac in players.items():
         if len(found) < MOST_PLAYERS and len(flac) <= room:
-            found[utterance_id] = f"data:audio/flac;base64,{base64.b64encode(flac).decode()}"
+            uri = f"data:audio/flac;base64,{base64.b64encode(flac).decode()}"
+            found[utterance_id] = (f"recording-{len(found)}", uri)
             room -= len(flac)
     return found
 
@@ -96,16 +95,16 @@ def _groups(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
         figure = describe(label)
         cells = _cells(figures.values(), label, figure.unit)
         small = [_interval(column, "%") if label == "WER" else "" for column in figures.values()]
-        shown = show([ratios.get(title, {}).get(label, "") for title in figures])
-        times = [f"× {ratio}" if ratio else "" for ratio in shown]
+        divided = [ratios.get(title, {}).get(label) for title in figures]
+        times = ["" if ratio is None else f"×{ratio:,.3f}" for ratio in divided]
         rows[figure.group].append(_row(label, figure, zip(cells, small, times)))
         if label == "WER" and summary.get("comparisons"):
-            rows[figure.group].append(_difference_row(summary, figures))
+            rows[figure.group] += _comparison_rows(summary, figures)
     return [{"name": name, "rows": each} for name, each in rows.items() if each]
 
 
 def _row(label: str, figure: Figure, cells: Iterable[tuple[str, ...]]) -> dict[str, Any]:
-    return {"label": label, "anchor": _anchor(label), "note": figure.note, "cells": [(main, *small) for main, *small in cells]}
+    return {"label": label.removesuffix(" (ms)"), "anchor": _anchor(label), "note": figure.note, "cells": list(cells)}
 
 
 def _cells(columns: Iterable[Mapping[str, Any]], label: str, unit: str, signed: bool = False) -> list[str]:
@@ -120,19 +119,16 @@ def _interval(column: Mapping[str, Any], unit: str, labels: tuple[str, str] = (L
     return f"{low.partition(chr(0x202F))[0]} to {high}"
 
 
-def _difference_row(summary: Mapping[str, Any], figures: Mapping[str, Any]) -> dict[str, Any]:
+def _comparison_rows(summary: Mapping[str, Any], figures: Mapping[str, Any]) -> list[dict[str, Any]]:
     columns = [summary["comparisons"].get(title, {}) for title in figures]
     difference, low, high, improvement = _COMPARED
-    cells = zip(
-        _cells(columns, difference, "points", signed=True),
-        [_interval(column, "points", (low, high), signed=True) for column in columns],
-        [f"improvement: p = {text}" if text else "" for text in _probabilities(columns, improvement)],
-    )
-    return _row("WER difference", DIFFERENCE, cells)
-
-
-def _probabilities(columns: Sequence[Mapping[str, Any]], label: str) -> list[str]:
-    return [f"{column[label]:.3f}" if isinstance(column.get(label), (int, float)) else "" for column in columns]
+    differences = _cells(columns, difference, "points", signed=True)
+    intervals = [_interval(column, "points", (low, high), signed=True) for column in columns]
+    probabilities = [f"{column[improvement]:.3f}" if improvement in column else "" for column in columns]
+    return [
+        _row(difference, DIFFERENCE, [(*cell, "") for cell in zip(differences, intervals)]),
+        _row(improvement, IMPROVEMENT, [(cell, "", "") for cell in probabilities]),
+    ]
 
 
 def _conditions(summary: Mapping[str, Any], labels: Iterable[str]) -> list[tuple[str, list[str]]]:
@@ -141,7 +137,7 @@ def _conditions(summary: Mapping[str, Any], labels: Iterable[str]) -> list[tuple
     return [(label, [str(column.get(label, UNKNOWN)) for column in columns]) for label in labels]
 
 
-def _run(summary: Mapping[str, Any], title: str, place: int, recordings: dict[str, str]) -> dict[str, Any]:
+def _run(summary: Mapping[str, Any], title: str, place: int, recordings: dict[str, tuple[str, str]]) -> dict[str, Any]:
     details = summary.get("details", {}).get(title, {})
     return {
         "title": title,
@@ -184,18 +180,22 @@ def _verdict(summary: Mapping[str, Any], title: str) -> str:
     return f"WER {shown} against {summary['reference']} (95 % interval {interval}): {says}"
 
 
-def _utterance(utterance: Mapping[str, Any], recordings: dict[str, str]) -> dict[str, Any]:
-    """One of the worst utterances. Its recording is used up: the page holds each only once."""
-    seconds = utterance.get("seconds")
+def _utterance(utterance: Mapping[str, Any], recordings: dict[str, tuple[str, str]]) -> dict[str, Any]:
+    """One of the worst utterances. The page holds its recording once: afterwards `recordings` has its anchor alone."""
+    utterance_id, seconds = str(utterance["id"]), utterance.get("seconds")
+    anchor, recording = recordings.get(utterance_id, ("", ""))
+    if recording:
+        recordings[utterance_id] = (anchor, "")
     return {
-        "id": str(utterance["id"]),
+        "id": utterance_id,
         "about": [
             f"WER {show([utterance.get('WER')], '%')[0]}",
             f"{utterance['errors']:,} errors in {utterance['words']:,} words",
             *([] if seconds is None else [show([seconds], "s")[0]]),
         ],
         "edits": [tuple(edit) for edit in utterance.get("edits") or ()],
-        "recording": recordings.pop(str(utterance["id"]), None),
+        "anchor": anchor,
+        "recording": recording,
     }
 
 
@@ -204,7 +204,7 @@ def _glossary(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     labels = [label for label in _labels(summary.get("figures", {}).values()) if label not in (LOW, HIGH)]
     entries = [(label, describe(label)) for label in labels]
     if summary.get("comparisons"):
-        entries.append(("WER difference", DIFFERENCE))
+        entries += [("WER difference", DIFFERENCE), ("probability of improvement", IMPROVEMENT)]
     if summary.get("ratios"):
         entries.append(("ratio (×)", RATIO))
-    return [(_anchor(label), label, figure.meaning) for label, figure in entries if figure.meaning]
+    return [(_anchor(label), label.removesuffix(" (ms)"), figure.meaning) for label, figure in entries if figure.meaning]

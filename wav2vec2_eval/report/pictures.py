@@ -21,16 +21,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 from matplotlib.patches import Patch, PathPatch
 from matplotlib.path import Path
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 
 from ..speech.totals import HIGH, LOW
 from .figures import show
 
-MARKERS = "osD^vPX*"  # of the runs, in order; the page's style sheet has as many colours, and the page these shapes
+MARKERS = "os^DvPX*"  # of the runs, in order; the page's style sheet has as many colours, and the page these shapes
 MOST_POINTS = 12_000  # in all panels of a picture
 MOST_SPEAKERS = 40
-_WIDTH = 420  # points, which are pixels where the page shows the picture in its own size
+_WIDTH = 400  # points, which are pixels where the page shows the picture in its own size
 _LONGEST_NAME = 44  # characters
 
 # Colours that stand for variables of CSS: `_as_part_of_page` replaces them.
@@ -39,10 +39,10 @@ _RUN = "#fe01{:02x}"
 _STYLE = {
     "svg.fonttype": "none",
     "text.parse_math": False,  # a $ in a title is a $
-    "font.size": 11,
-    "axes.labelsize": 11,
-    "xtick.labelsize": 10.5,
-    "ytick.labelsize": 10.5,
+    "font.size": 12,
+    "axes.labelsize": 11.5,
+    "xtick.labelsize": 11,
+    "ytick.labelsize": 11,
     "text.color": _TEXT,
     "axes.labelcolor": _MUTED,
     "axes.edgecolor": _LINE,
@@ -56,7 +56,7 @@ _STYLE = {
     "axes.spines.right": False,
     "axes.axisbelow": True,
     "legend.frameon": False,
-    "legend.fontsize": 10.5,
+    "legend.fontsize": 11,
     "hatch.linewidth": 1.1,
 }
 
@@ -157,13 +157,14 @@ def _wer_by_speaker(titles: Sequence[str], runs: Mapping[str, Any]) -> Picture |
     speakers = list(dict.fromkeys(speaker for each in rates.values() for speaker in each))[:MOST_SPEAKERS]
     if not any(rate is not None for each in rates.values() for rate in each.values()):
         return None
-    with _drawing(70 + 17 * max(3, len(speakers))) as (drawing, svg):
+    with _drawing(56 + max(16, 8 + 4 * len(rates)) * max(3, len(speakers))) as (drawing, svg):
         axes = drawing.add_subplot()
-        for title, each in rates.items():
-            known = [(place, each[name]) for place, name in enumerate(speakers) if each.get(name) is not None]
+        for run, (title, each) in enumerate(rates.items()):
+            shift = 0.5 * ((run + 0.5) / len(rates) - 0.5)  # equal rates are seen beside each other
+            known = [(place + shift, each[name]) for place, name in enumerate(speakers) if each.get(name) is not None]
             if known:
                 places, values = zip(*known)
-                axes.plot([100 * value for value in values], places, markersize=6, **_style(titles, title))
+                axes.plot([100 * value for value in values], places, markersize=5.5, **_style(titles, title))
         axes.set_yticks(range(len(speakers)), [_shorten(speaker, 16) for speaker in speakers])
         axes.set_ylim(len(speakers) - 0.4, -0.6)
         axes.set_xlim(left=0)
@@ -206,7 +207,7 @@ def _latency_by_length(titles: Sequence[str], runs: Mapping[str, Any]) -> Pictur
             _add_dots(axes, each["points"][::step], _style(titles, title)["color"])
             axes.set_xlim(0, 1.03 * longest or 1)
         panels[-1].set_xlabel("length of the speech in it (s)")
-        panels[0].figure.supylabel(_with_scale("latency (ms)", panels[0].get_yscale()), fontsize=11, color=_MUTED)
+        panels[0].figure.supylabel(_with_scale("latency (ms)", panels[0].get_yscale()), fontsize=11.5, color=_MUTED)
     of = " or ".join(dict.fromkeys(str(each.get("latency of", "an utterance")) for each in runs.values()))
     with_gears = any(each.get("gears (s)") for each in runs.values())
     return Picture(
@@ -238,15 +239,12 @@ def _latency_histogram(titles: Sequence[str], runs: Mapping[str, Any], figures: 
             axes.stairs(each["counts"], each["edges (ms)"], edgecolor=color, linewidth=1.3)
             axes.set_ylim(0, 1.18 * max(each["counts"]))
             axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
-            for label, value in figures.get(title, {}).items():
-                if (percent := re.match(r"p\d+(?= latency)", label)) and isinstance(value, (int, float)):
-                    axes.axvline(value, color=_TEXT, linewidth=0.9, linestyle=(0, (3, 2)))
-                    where = {"xy": (value, 1), "xycoords": ("data", "axes fraction")}
-                    axes.annotate(
-                        percent[0], **where, xytext=(2, -9), textcoords="offset points", fontsize=9, color=_MUTED
-                    )
+            percentiles = [(label.split()[0], value) for label, value in figures.get(title, {}).items() if _is_percentile(label)]
+            for place, (name, value) in enumerate(percentiles):
+                axes.axvline(value, color=_TEXT, linewidth=0.9, linestyle=(0, (3, 2)))
+                _annotate(axes, name, value, 1, (2, -9 - 10 * (place % 2)), xycoords=("data", "axes fraction"))
         panels[-1].set_xlabel(_with_scale("latency (ms)", panels[0].get_xscale()))
-        panels[0].figure.supylabel("number", fontsize=11, color=_MUTED)
+        panels[0].figure.supylabel("number", fontsize=11.5, color=_MUTED)
     return Picture(
         "latency-histogram",
         "How often which latency",
@@ -279,14 +277,7 @@ def _rtfx(titles: Sequence[str], figures: Mapping[str, Any]) -> Picture | None:
             for name, y, fill in (("RTFx", place, True), ("wall RTFx", place + 0.3, False)):
                 if each[name] is not None:
                     axes.barh(y, each[name], 0.26, facecolor=color if fill else "none", edgecolor=color, linewidth=1.2)
-                    axes.annotate(
-                        show([each[name]])[0] + ("" if fill else " wall"),
-                        (each[name], y),
-                        xytext=(4, -3.5),
-                        textcoords="offset points",
-                        fontsize=10.5,
-                        color=_TEXT,
-                    )
+                    _annotate(axes, show([each[name]])[0] + ("" if fill else " wall"), each[name], y, (4, -3.5), color=_TEXT)
         axes.set_xlim(0, 1.2 * longest)
         axes.set_xlabel("RTFx (seconds of speech per second)")
     return Picture(
@@ -338,6 +329,14 @@ def _part_style(hatch: str | None, color: str) -> dict[str, Any]:
     return {"facecolor": color if hatch is None else "none", "edgecolor": color, "hatch": hatch, "linewidth": 1}
 
 
+def _is_percentile(label: str) -> bool:
+    return re.match(r"p\d+ latency", label) is not None
+
+
+def _annotate(axes: Axes, text: str, x: float, y: float, offset: tuple[float, float], **style: Any) -> None:
+    axes.annotate(text, (x, y), **{"xytext": offset, "textcoords": "offset points", "fontsize": 10.5, **style})
+
+
 def _columns(*columns: Sequence[str]) -> list[tuple[str, ...]]:
     return list(zip(*columns, strict=True))
 
@@ -358,8 +357,12 @@ def _shorten(text: str, longest: int = _LONGEST_NAME) -> str:
 
 
 def _add_dots(axes: Axes, points: Sequence[Sequence[float]], color: str) -> None:
-    """One path for all points, whose lines without length are drawn as dots: an element each would be ten times larger."""
-    vertices = [(x, y) for x, y in points for _ in range(2)]
+    """One path for all points: an element each would be ten times larger.
+
+    Round ends make dots of lines that are hardly longer than 0: matplotlib leaves out those of length 0.
+    """
+    hardly = 6e-5 * max(x for x, _ in points)
+    vertices = [vertex for x, y in points for vertex in ((x, y), (x + hardly, y))]
     codes = [Path.MOVETO, Path.LINETO] * len(points)
     style: dict[str, Any] = {"facecolor": "none", "edgecolor": color, "linewidth": 3, "capstyle": "round", "alpha": 0.75}
     axes.add_patch(PathPatch(Path(vertices, codes), snap=False, **style))
@@ -376,6 +379,7 @@ def _set_scale(values: Sequence[float], panels: Sequence[Axes], axis: str) -> No
     for axes in panels:
         each = axes.yaxis if axis == "y" else axes.xaxis
         (axes.set_yscale if axis == "y" else axes.set_xscale)("log")
+        each.set_major_locator(LogLocator(subs=(1,) if high > 300 * low else (1, 2, 5) if axis == "x" else (1, 3)))
         each.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
         each.set_minor_formatter(FuncFormatter(lambda value, _: ""))
     if axis == "y":
@@ -456,6 +460,8 @@ def _page_tag(tag: str, picture: str) -> str:
     tag = re.sub(r"#fe01([0-9a-f]{2})", lambda match: f"var(--run-{int(match[1], 16)})", tag)
     for color, variable in ((_TEXT, "text"), (_MUTED, "muted"), (_LINE, "line")):
         tag = tag.replace(color, f"var(--{variable})")
+    tag = re.sub(r" transform=\"rotate\(-0 [^\"]*\"|font-family: [^;\"]*; ", "", tag)
     tag = re.sub(r"font: (?:(\d+) )?([\d.]+)px [^;\"]*", r"font-size: \2px", tag)
     tag = re.sub(r'((?: id|href)="#?|url\(#)([\w-])', rf"\1{picture}-\2", tag)
-    return re.sub(r"-?\d+\.\d\d+", lambda match: f"{float(match[0]):.1f}".removesuffix(".0"), tag)
+    tag = re.sub(r"-?\d+\.\d\d+", lambda match: f"{float(match[0]):.1f}".removesuffix(".0"), tag)
+    return re.sub(r"M (\S+) (\S+)\s+L \1 \2(?=[\s\"])", r"M\1 \2h0", tag)  # the dots
