@@ -24,7 +24,11 @@ def example_summary(num_runs: int = 3, num_points: int = 52, scored: bool = True
         "data set": "clean",
         "figures": figures,
         "conditions": {title: _conditions(title, place) for place, title in enumerate(titles)},
-        "made on": {"host": "x86_64, 2 cores", "versions": "Python 3.11.9, numpy 2.4.6, torch 2.13.0", "suite": "1a2b3c"},
+        "made on": {
+            "host": "x86_64, 2 cores",
+            "versions": "Python 3.11.9, numpy 2.4.6, torch 2.13.0",
+            "suite": "1a2b3c",
+        },
         "details": {title: _details(generator, place, num_points, scored) for place, title in enumerate(titles)},
     }
     if num_runs > 1:
@@ -49,7 +53,7 @@ def example_summary(num_runs: int = 3, num_points: int = 52, scored: bool = True
 def recording(seconds: float, seed: int = 1) -> bytes:
     """Quiet noise as FLAC."""
     file = io.BytesIO()
-    samples = 0.01 * np.random.default_rng(seed).standard_normal(int(16000 * seconds))
+    samples = 0.004 * np.random.default_rng(seed).standard_normal(int(16000 * seconds))
     soundfile.write(file, samples, 16000, format="FLAC", subtype="PCM_16")
     return file.getvalue()
 
@@ -148,8 +152,16 @@ def _bin(low: float, generator: random.Random) -> dict[str, Any]:
     words = generator.randint(60, 150)
     errors = generator.randint(1, 9)
     rate = errors / words
-    interval = {"WER 95% low": 0.4 * rate, "WER 95% high": 1.9 * rate}
-    return {"from (s)": low, "to (s)": low + 2, "utterances": words // 8, "words": words, "errors": errors, "WER": rate, **interval}
+    return {
+        "from (s)": low,
+        "to (s)": low + 2,
+        "utterances": words // 8,
+        "words": words,
+        "errors": errors,
+        "WER": rate,
+        "WER 95% low": 0.4 * rate,
+        "WER 95% high": 1.9 * rate,
+    }
 
 
 def _worst(generator: random.Random, number: int) -> dict[str, Any]:

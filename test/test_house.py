@@ -37,6 +37,8 @@ OWNERS = {
     "onnxruntime": "engines.onnxruntime_cpu",
     "openvino": "engines.openvino_cpu engines.openvino_model",
     "acl": "engines.npu.acl_runtime",
+    "jinja2": "report.page",
+    "matplotlib": "report.pictures",
     "torch": "engines.pytorch sources.pytorch_model export",
 }
 OLD_PYTHON = ("machine", "speech", "files", "engines", "errors", "cli")

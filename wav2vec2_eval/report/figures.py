@@ -8,8 +8,9 @@ import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-INFINITE, UNKNOWN = "∞", "–"
+INFINITE, UNKNOWN = "∞", "\N{EN DASH}"
 MINUS, THIN_SPACE = "\N{MINUS SIGN}", "\N{NARROW NO-BREAK SPACE}"
+TIMES = "\N{MULTIPLICATION SIGN}"
 GROUPS = ("accuracy", "latency", "throughput", "amount")
 
 
@@ -30,8 +31,9 @@ _FIGURES = {
         "%",
         "95 % interval",
         "Word error rate: the substituted, deleted and inserted words, divided by the words of the references. It can "
-        "exceed 100 %. In small type, its 95 % interval: other utterances of this kind would give another rate, and the "
-        "interval says how far that is likely to be from this one. It is found by drawing utterances anew (bootstrap).",
+        "exceed 100 %. In small type, its 95 % interval: other utterances of this kind would give another rate, and "
+        "the interval says how far that is likely to be from this one. It is found by drawing utterances anew "
+        "(bootstrap).",
     ),
     r"CER": Figure(
         "accuracy", "%", "", "Character error rate: the same as WER, counted in characters instead of words."
@@ -40,8 +42,8 @@ _FIGURES = {
         "accuracy",
         "%",
         "",
-        "The rate after both texts were normalized in the way that stands in brackets: differences of case, punctuation "
-        "and spelling that the normalizer removes are no errors.",
+        "The rate after both texts were normalized in the way that stands in brackets: differences of case, "
+        "punctuation and spelling that the normalizer removes are no errors.",
     ),
     r"substitutions": Figure("accuracy", "", "", "Words of the references in whose place another word was recognised."),
     r"deletions": Figure("accuracy", "", "", "Words of the references in whose place nothing was recognised."),
@@ -78,7 +80,7 @@ _FIGURES = {
         "Seconds of speech for each second of the whole run, with reading, waiting and writing.",
     ),
     r"words": Figure("amount", "", "in the references", "The words of all references: what WER is divided by."),
-    r"scored utterances": Figure("amount", "", "", "The utterances that have a reference. Others are timed, not scored."),
+    r"scored utterances": Figure("amount", "", "", "Utterances that have a reference. Others are timed, not scored."),
     r"utterances": Figure("amount", "", "", "The recordings of the data set that were recognised."),
     r"chunks": Figure("amount", "", "", "The inferences: long recordings are cut into chunks."),
 }
@@ -113,8 +115,8 @@ def describe(label: str) -> Figure:
 def show(values: Sequence[Any], unit: str = "", signed: bool = False) -> list[str]:
     """Numbers with as many decimals as the smallest of them needs, so that they line up; texts stay as they are.
 
-    A rate is in percent with two decimals, other fractions have at least three digits. None is shown as infinite, because
-    in summary.json an infinite rate is null.
+    A rate is in percent with two decimals, other fractions have at least three digits. None is shown as infinite,
+    because in summary.json an infinite rate is null.
     """
     scale = 100 if unit in ("%", "points") else 1
     numbers = [value * scale for value in values if isinstance(value, (int, float)) and math.isfinite(value)]

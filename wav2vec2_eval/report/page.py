@@ -7,7 +7,8 @@ The page shows what summary.json holds, and leaves out what summary.json lacks. 
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,11 @@ import jinja2
 from markupsafe import Markup
 
 from ..speech.totals import HIGH, LOW
-from .figures import DIFFERENCE, GROUPS, IMPROVEMENT, RATIO, UNKNOWN, Figure, describe, show
+from .figures import DIFFERENCE, GROUPS, IMPROVEMENT, RATIO, THIN_SPACE, TIMES, UNKNOWN, Figure, describe, show
 from .pictures import MARKERS, draw
 
 MOST_PLAYERS = 10
-MOST_AUDIO = 1_900_000  # bytes of FLAC: in the page, as text, they take a third more, and the page stays below 3 MB
+MOST_AUDIO = 1_700_000  # bytes of FLAC: in the page, as text, they take a third more, and the page stays below 3 MB
 _EDITS = ("substitutions", "deletions", "insertions")
 _COMPARED = ("WER difference", "WER difference 95% low", "WER difference 95% high", "probability of improvement")
 
@@ -46,7 +47,10 @@ def render(summary: Mapping[str, Any], players: Mapping[str, bytes] | None = Non
         runs=[_run(summary, title, place, recordings) for place, title in enumerate(titles)],
         groups=_groups(summary),
         differing=_conditions(summary, summary.get("differing conditions", ())) if len(titles) > 1 else [],
-        pictures=[{"svg": Markup(picture.svg), "of": picture} for picture in draw(summary)],
+        pictures=[
+            [{"svg": Markup(picture.svg), "of": picture} for picture in pictures]
+            for _, pictures in groupby(draw(summary), key=lambda picture: picture.group)
+        ],
         num_colors=len(MARKERS),
         places={title: place for place, title in enumerate(titles)},
         glossary=_glossary(summary),
@@ -69,6 +73,11 @@ def _recordings(players: Mapping[str, bytes]) -> dict[str, tuple[str, str]]:
 
 def _labels(columns: Iterable[Mapping[str, Any]]) -> list[str]:
     return list(dict.fromkeys(label for column in columns for label in column))
+
+
+def _shown(label: str) -> str:
+    """A label without the unit that its figures are shown with."""
+    return label.removesuffix(" (ms)")
 
 
 def _anchor(label: str) -> str:
@@ -96,7 +105,7 @@ def _groups(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
         cells = _cells(figures.values(), label, figure.unit)
         small = [_interval(column, "%") if label == "WER" else "" for column in figures.values()]
         divided = [ratios.get(title, {}).get(label) for title in figures]
-        times = ["" if ratio is None else f"×{ratio:,.3f}" for ratio in divided]
+        times = ["" if ratio is None else f"{TIMES}{ratio:,.3f}" for ratio in divided]
         rows[figure.group].append(_row(label, figure, zip(cells, small, times)))
         if label == "WER" and summary.get("comparisons"):
             rows[figure.group] += _comparison_rows(summary, figures)
@@ -104,7 +113,7 @@ def _groups(summary: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _row(label: str, figure: Figure, cells: Iterable[tuple[str, ...]]) -> dict[str, Any]:
-    return {"label": label.removesuffix(" (ms)"), "anchor": _anchor(label), "note": figure.note, "cells": list(cells)}
+    return {"label": _shown(label), "anchor": _anchor(label), "note": figure.note, "cells": list(cells)}
 
 
 def _cells(columns: Iterable[Mapping[str, Any]], label: str, unit: str, signed: bool = False) -> list[str]:
@@ -115,8 +124,8 @@ def _cells(columns: Iterable[Mapping[str, Any]], label: str, unit: str, signed: 
 def _interval(column: Mapping[str, Any], unit: str, labels: tuple[str, str] = (LOW, HIGH), signed: bool = False) -> str:
     if not all(isinstance(column.get(label), (int, float)) for label in labels):
         return ""
-    low, high = show([column[label] for label in labels], unit, signed)
-    return f"{low.partition(chr(0x202F))[0]} to {high}"
+    low, high = (text.partition(THIN_SPACE)[0] for text in show([column[label] for label in labels], unit, signed))
+    return f"{low} to {high}{THIN_SPACE if unit else ''}{unit}"
 
 
 def _comparison_rows(summary: Mapping[str, Any], figures: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -206,5 +215,5 @@ def _glossary(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     if summary.get("comparisons"):
         entries += [("WER difference", DIFFERENCE), ("probability of improvement", IMPROVEMENT)]
     if summary.get("ratios"):
-        entries.append(("ratio (×)", RATIO))
-    return [(_anchor(label), label.removesuffix(" (ms)"), figure.meaning) for label, figure in entries if figure.meaning]
+        entries.append((f"ratio ({TIMES})", RATIO))
+    return [(_anchor(label), _shown(label), figure.meaning) for label, figure in entries if figure.meaning]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -21,7 +21,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 from matplotlib.patches import Patch, PathPatch
 from matplotlib.path import Path
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from matplotlib.transforms import ScaledTranslation
 
 from ..speech.totals import HIGH, LOW
@@ -38,6 +38,7 @@ _TEXT, _MUTED, _LINE = "#fe0001", "#fe0002", "#fe0003"
 _RUN = "#fe01{:02x}"
 _STYLE = {
     "svg.fonttype": "none",
+    "svg.hashsalt": "report",  # the same numbers give the same text
     "text.parse_math": False,  # a $ in a title is a $
     "font.size": 12,
     "axes.labelsize": 11.5,
@@ -63,7 +64,7 @@ _STYLE = {
 
 @dataclass(frozen=True)
 class Numbers:
-    """A table of what a picture shows: texts, one list a row, or `lines` of tab-separated numbers, where they are many."""
+    """What a picture shows as a table: rows of texts, or tab-separated `lines` where the numbers are many."""
 
     caption: str
     header: Sequence[str]
@@ -75,6 +76,7 @@ class Numbers:
 class Picture:
     """`svg` is an element of HTML. `runs` are those that its legend names; none where the picture names them itself."""
 
+    group: str  # one of GROUPS: the page shows pictures of a group below each other
     name: str  # an id in the page
     title: str
     description: str
@@ -121,8 +123,8 @@ def _wer_by_length(titles: Sequence[str], runs: Mapping[str, Any]) -> Picture | 
                 x, y = bins.index((row["from (s)"], row["to (s)"])) + shift, 100 * row["WER"]
                 if row.get(LOW) is not None and row.get(HIGH) is not None:
                     axes.plot([x, x], [100 * row[LOW], 100 * row[HIGH]], color=style["color"], linewidth=1.4)
-                axes.plot([x], [y], markersize=6, **style)
-        axes.set_xticks(range(len(bins)), [f"{low:g}–{high:g}" for low, high in bins])
+                axes.plot([x], [y], markersize=7.5, **style)
+        axes.set_xticks(range(len(bins)), [_range(*each) for each in bins])
         if len(bins) > 7:
             axes.tick_params("x", rotation=60)
         axes.set_xlim(-0.6, len(bins) - 0.4)
@@ -131,6 +133,7 @@ def _wer_by_length(titles: Sequence[str], runs: Mapping[str, Any]) -> Picture | 
         axes.grid(axis="y")
     header = ("length (s)", "WER", "95 % low", "95 % high", "errors", "words", "utterances")
     return Picture(
+        "accuracy",
         "wer-by-length",
         "WER by the length of the utterances",
         "The WER of the utterances in each range of lengths, with its 95 % interval as a vertical line.",
@@ -140,10 +143,10 @@ def _wer_by_length(titles: Sequence[str], runs: Mapping[str, Any]) -> Picture | 
                 title,
                 header,
                 _columns(
-                    [f"{row['from (s)']:g}–{row['to (s)']:g}" for row in rows],
+                    [_range(row["from (s)"], row["to (s)"]) for row in rows],
                     show([row.get("WER") for row in rows], "%"),
-                    *(show([row.get(name, "") for row in rows], "%") for name in (LOW, HIGH)),
-                    *(show([row.get(name, "") for row in rows]) for name in ("errors", "words", "utterances")),
+                    *(_column(rows, name, "%") for name in (LOW, HIGH)),
+                    *(_column(rows, name) for name in ("errors", "words", "utterances")),
                 ),
             )
             for title, rows in runs.items()
@@ -164,7 +167,7 @@ def _wer_by_speaker(titles: Sequence[str], runs: Mapping[str, Any]) -> Picture |
             known = [(place + shift, each[name]) for place, name in enumerate(speakers) if each.get(name) is not None]
             if known:
                 places, values = zip(*known)
-                axes.plot([100 * value for value in values], places, markersize=5.5, **_style(titles, title))
+                axes.plot([100 * value for value in values], places, markersize=7, **_style(titles, title))
         axes.set_yticks(range(len(speakers)), [_shorten(speaker, 16) for speaker in speakers])
         axes.set_ylim(len(speakers) - 0.4, -0.6)
         axes.set_xlim(left=0)
@@ -173,6 +176,7 @@ def _wer_by_speaker(titles: Sequence[str], runs: Mapping[str, Any]) -> Picture |
         axes.grid(axis="both")
     header = ("speaker", "WER", "errors", "words", "utterances")
     return Picture(
+        "accuracy",
         "wer-by-speaker",
         "WER by speaker",
         f"The WER of each speaker, the highest of {next(iter(runs))} first.",
@@ -184,7 +188,7 @@ def _wer_by_speaker(titles: Sequence[str], runs: Mapping[str, Any]) -> Picture |
                 _columns(
                     [row["speaker"] for row in rows],
                     show([row.get("WER") for row in rows], "%"),
-                    *(show([row.get(name, "") for row in rows]) for name in header[2:]),
+                    *(_column(rows, name) for name in header[2:]),
                 ),
             )
             for title, rows in runs.items()
@@ -197,7 +201,7 @@ def _latency_by_length(titles: Sequence[str], runs: Mapping[str, Any]) -> Pictur
     if not runs:
         return None
     longest = max(x for each in runs.values() for x, _ in each["points"])
-    with _panels(titles, list(runs), 96) as (panels, svg):
+    with _panels(titles, list(runs), 96, share_y=True) as (panels, svg):
         _set_scale([y for each in runs.values() for _, y in each["points"]], panels, "y")
         for axes, (title, each) in zip(panels, runs.items()):
             step = -(-len(each["points"]) * len(runs) // MOST_POINTS)  # 1 unless the runs are many
@@ -211,6 +215,7 @@ def _latency_by_length(titles: Sequence[str], runs: Mapping[str, Any]) -> Pictur
     of = " or ".join(dict.fromkeys(str(each.get("latency of", "an utterance")) for each in runs.values()))
     with_gears = any(each.get("gears (s)") for each in runs.values())
     return Picture(
+        "latency",
         "latency-by-length",
         "Latency against length",
         f"A dot is {of}."
@@ -230,7 +235,7 @@ def _latency_by_length(titles: Sequence[str], runs: Mapping[str, Any]) -> Pictur
 def _latency_histogram(titles: Sequence[str], runs: Mapping[str, Any], figures: Mapping[str, Any]) -> Picture | None:
     if not runs:
         return None
-    with _panels(titles, list(runs), 74) as (panels, svg):
+    with _panels(titles, list(runs), 74, share_y=False) as (panels, svg):
         edges = [edge for each in runs.values() for edge in each["edges (ms)"]]
         _set_scale(edges, panels, "x")
         for axes, (title, each) in zip(panels, runs.items()):
@@ -239,13 +244,13 @@ def _latency_histogram(titles: Sequence[str], runs: Mapping[str, Any], figures: 
             axes.stairs(each["counts"], each["edges (ms)"], edgecolor=color, linewidth=1.3)
             axes.set_ylim(0, 1.18 * max(each["counts"]))
             axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
-            percentiles = [(label.split()[0], value) for label, value in figures.get(title, {}).items() if _is_percentile(label)]
-            for place, (name, value) in enumerate(percentiles):
+            for place, (name, value) in enumerate(_percentiles(figures.get(title, {}))):
                 axes.axvline(value, color=_TEXT, linewidth=0.9, linestyle=(0, (3, 2)))
                 _annotate(axes, name, value, 1, (2, -9 - 10 * (place % 2)), xycoords=("data", "axes fraction"))
         panels[-1].set_xlabel(_with_scale("latency (ms)", panels[0].get_xscale()))
         panels[0].figure.supylabel("number", fontsize=11.5, color=_MUTED)
     return Picture(
+        "latency",
         "latency-histogram",
         "How often which latency",
         "How many latencies are in each range. Dashed lines are the percentiles of the table.",
@@ -266,31 +271,33 @@ def _latency_histogram(titles: Sequence[str], runs: Mapping[str, Any], figures: 
 
 def _rtfx(titles: Sequence[str], figures: Mapping[str, Any]) -> Picture | None:
     names = ("RTFx", "wall RTFx")
-    runs = {title: {name: figures[title].get(name) for name in names} for title in titles}
-    runs = {title: each for title, each in runs.items() if any(each.values())}
+    runs = {title: {name: figures[title][name] for name in names if figures[title].get(name)} for title in titles}
+    runs = {title: each for title, each in runs.items() if each}
     if not runs:
         return None
-    longest = max(value for each in runs.values() for value in each.values() if value)
+    longest = max(value for each in runs.values() for value in each.values())
     with _bars(titles, list(runs), 48) as (axes, svg):
         for place, (title, each) in enumerate(runs.items()):
             color = _style(titles, title)["color"]
             for name, y, fill in (("RTFx", place, True), ("wall RTFx", place + 0.3, False)):
-                if each[name] is not None:
+                if name in each:
                     axes.barh(y, each[name], 0.26, facecolor=color if fill else "none", edgecolor=color, linewidth=1.2)
-                    _annotate(axes, show([each[name]])[0] + ("" if fill else " wall"), each[name], y, (4, -3.5), color=_TEXT)
+                    text = show([each[name]])[0] + ("" if fill else " wall")
+                    _annotate(axes, text, each[name], y, (4, -3.5), color=_TEXT)
         axes.set_xlim(0, 1.2 * longest)
         axes.set_xlabel("RTFx (seconds of speech per second)")
     return Picture(
+        "throughput",
         "rtfx",
         "RTFx",
         "Seconds of speech per second of computing (filled), and per second of the whole run (outlined, wall RTFx).",
         svg[0],
-        [Numbers("", ("run", *names), [(title, *show([each[name] for name in names])) for title, each in runs.items()])],
+        [Numbers("", ("run", *names), _columns(list(runs), *(_column(runs.values(), name) for name in names)))],
     )
 
 
 _PARTS = ("computing (s)", "waiting for inputs (s)", "waiting for writing (s)")
-_HATCHES = (None, "////", "....", "")  # of the parts, and of the rest
+_HATCHES = (None, "////", "xxxx", "")  # of the parts, and of the rest; dots would be a hundred times as much text
 
 
 def _time(titles: Sequence[str], runs: Mapping[str, Any]) -> Picture | None:
@@ -311,6 +318,7 @@ def _time(titles: Sequence[str], runs: Mapping[str, Any]) -> Picture | None:
         )
     names = list(dict.fromkeys(name for each in runs.values() for name in each))
     return Picture(
+        "throughput",
         "time",
         "What the time went into",
         "The parts of each run's wall time. Other threads read and write meanwhile; the run waits if they are late.",
@@ -319,7 +327,7 @@ def _time(titles: Sequence[str], runs: Mapping[str, Any]) -> Picture | None:
             Numbers(
                 "",
                 ("run", *names),
-                _columns(list(runs), *(show([each.get(name, "") for each in runs.values()]) for name in names)),
+                _columns(list(runs), *(_column(runs.values(), name) for name in names)),
             )
         ],
     )
@@ -329,8 +337,18 @@ def _part_style(hatch: str | None, color: str) -> dict[str, Any]:
     return {"facecolor": color if hatch is None else "none", "edgecolor": color, "hatch": hatch, "linewidth": 1}
 
 
-def _is_percentile(label: str) -> bool:
-    return re.match(r"p\d+ latency", label) is not None
+def _column(rows: Iterable[Mapping[str, Any]], name: str, unit: str = "") -> list[str]:
+    """A cell for each row, empty where it lacks the number."""
+    return show([row.get(name, "") for row in rows], unit)
+
+
+def _range(low: float, high: float) -> str:
+    return f"{low:g}\N{EN DASH}{high:g}"
+
+
+def _percentiles(figures: Mapping[str, Any]) -> list[tuple[str, float]]:
+    """Those of the latency, with short names such as `p50`."""
+    return [(label.split()[0], value) for label, value in figures.items() if re.match(r"p\d+ latency", label)]
 
 
 def _annotate(axes: Axes, text: str, x: float, y: float, offset: tuple[float, float], **style: Any) -> None:
@@ -348,7 +366,7 @@ def _short(value: float) -> str:
 
 def _style(titles: Sequence[str], title: str) -> dict[str, Any]:
     place = titles.index(title) % len(MARKERS)
-    return {"color": _RUN.format(place), "marker": MARKERS[place], "linestyle": "none"}
+    return {"color": _RUN.format(place), "marker": MARKERS[place], "markeredgewidth": 0, "linestyle": "none"}
 
 
 def _shorten(text: str, longest: int = _LONGEST_NAME) -> str:
@@ -364,7 +382,13 @@ def _add_dots(axes: Axes, points: Sequence[Sequence[float]], color: str) -> None
     hardly = 6e-5 * max(x for x, _ in points)
     vertices = [vertex for x, y in points for vertex in ((x, y), (x + hardly, y))]
     codes = [Path.MOVETO, Path.LINETO] * len(points)
-    style: dict[str, Any] = {"facecolor": "none", "edgecolor": color, "linewidth": 3, "capstyle": "round", "alpha": 0.75}
+    style: dict[str, Any] = {
+        "facecolor": "none",
+        "edgecolor": color,
+        "linewidth": 3,
+        "capstyle": "round",
+        "alpha": 0.75,
+    }
     axes.add_patch(PathPatch(Path(vertices, codes), snap=False, **style))
     axes.autoscale_view()
 
@@ -381,7 +405,7 @@ def _set_scale(values: Sequence[float], panels: Sequence[Axes], axis: str) -> No
         (axes.set_yscale if axis == "y" else axes.set_xscale)("log")
         each.set_major_locator(LogLocator(subs=(1,) if high > 300 * low else (1, 2, 5) if axis == "x" else (1, 3)))
         each.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
-        each.set_minor_formatter(FuncFormatter(lambda value, _: ""))
+        each.set_minor_locator(NullLocator())
     if axis == "y":
         panels[0].set_ylim(low / 1.4, high * 1.4)
 
@@ -393,9 +417,9 @@ def _with_scale(label: str, scale: str) -> str:
 def _add_name(axes: Axes, titles: Sequence[str], title: str, x: float, y: float, in_data: bool) -> None:
     """The title of a run behind its marker."""
     within = axes.get_yaxis_transform() if in_data else axes.transAxes
-    scale = axes.figure.dpi_scale_trans  # type: ignore[union-attr] # of the whole figure
+    scale = axes.figure.dpi_scale_trans
     axes.plot(
-        [x], [y], markersize=6, clip_on=False, **_style(titles, title),
+        [x], [y], markersize=7.5, clip_on=False, **_style(titles, title),
         transform=within + ScaledTranslation(4 / 72, 9 / 72, scale),
     )  # fmt: skip
     axes.text(x, y, _shorten(title), transform=within + ScaledTranslation(12 / 72, 5.5 / 72, scale))
@@ -405,8 +429,9 @@ def _add_name(axes: Axes, titles: Sequence[str], title: str, x: float, y: float,
 def _drawing(height: float) -> Iterator[tuple[Drawing, list[str]]]:
     """A figure to draw in; afterwards the list holds its SVG."""
     svg: list[str] = []
-    defaults = {name: value for name, value in mpl.rcParamsDefault.items() if name != "backend"}
-    with mpl.rc_context({**defaults, **_STYLE, "svg.hashsalt": "report"}), warnings.catch_warnings():
+    defaults: dict[Any, Any] = {name: value for name, value in mpl.rcParamsDefault.items() if name != "backend"}
+    defaults.update(_STYLE)
+    with mpl.rc_context(defaults), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # the browser has other fonts
         drawing = Drawing(figsize=(_WIDTH / 72, height / 72), layout="constrained", facecolor="none")
         yield drawing, svg
@@ -418,10 +443,13 @@ def _drawing(height: float) -> Iterator[tuple[Drawing, list[str]]]:
 
 
 @contextmanager
-def _panels(titles: Sequence[str], shown: Sequence[str], height: float) -> Iterator[tuple[list[Axes], list[str]]]:
+def _panels(
+    titles: Sequence[str], shown: Sequence[str], height: float, share_y: bool
+) -> Iterator[tuple[list[Axes], list[str]]]:
     """A panel for each run, one below the other, with common axes."""
+    height *= 1 if len(shown) <= 4 else 0.65
     with _drawing(48 + (height + 18) * len(shown)) as (drawing, svg):
-        grid = drawing.subplots(len(shown), sharex=True, sharey=height > 80, squeeze=False)
+        grid = drawing.subplots(len(shown), sharex=True, sharey=share_y, squeeze=False)
         panels = [row[0] for row in grid]
         for axes, title in zip(panels, shown):
             _add_name(axes, titles, title, 0, 1, in_data=False)
@@ -444,8 +472,10 @@ def _bars(titles: Sequence[str], shown: Sequence[str], height: float) -> Iterato
 
 
 def _as_part_of_page(svg: str, picture: str) -> str:
-    """matplotlib's file as an element of an HTML page: with the page's colours and fonts, and ids that nothing else has."""
-    svg = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>|<style .*?</style>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+    """matplotlib's file as an element of HTML, with the page's colours and fonts, and with ids of its own."""
+    svg = re.sub(
+        r"<!--.*?-->|<metadata>.*?</metadata>|<style .*?</style>", "", svg[svg.index("<svg") :], flags=re.DOTALL
+    )
     svg = re.sub(r"<[^>]+>", lambda tag: _page_tag(tag[0], picture), svg)
     used = set(re.findall(r'(?:href="|url\()#([\w-]+)', svg))
     svg = re.sub(r' id="([\w.-]+)"', lambda match: match[0] if match[1] in used else "", svg)
