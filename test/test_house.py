@@ -37,9 +37,9 @@ OWNERS = {
     "onnxruntime": "engines.onnxruntime_cpu",
     "openvino": "engines.openvino_cpu engines.openvino_model",
     "acl": "engines.npu.acl_runtime",
-    "torch": "engines.pytorch sources.pytorch_model export",
-    "matplotlib": "report.pictures",
     "jinja2": "report.page",
+    "matplotlib": "report.pictures",
+    "torch": "engines.pytorch sources.pytorch_model export",
 }
 OLD_PYTHON = ("machine", "speech", "files", "engines", "errors", "cli")
 

@@ -14,34 +14,26 @@ from ..errors import SuiteError
 from ..files.run import Run
 from ..sources.choose import open_dataset
 from ..speech.audio import SAMPLE_RATE
+from .page import MOST_PLAYERS
 
-MOST_PLAYERS = 10
-MOST_BYTES = 1_900_000  # of all together: in a page, as text, they take a third more, and it must stay below 3 MB
 LONGEST_S = 60
 
 
 def read_players(audio: str, run: Run, details: Iterable[Mapping[str, Any]]) -> dict[str, bytes]:
-    """Utterance id -> FLAC, for the worst utterances of all columns in turn, as long as there is room.
+    """Utterance id -> FLAC, for the worst utterances of all columns in turn, as many as a page may have.
 
     `audio` is what `--dataset_path` was. Raises SuiteError if it does not hold these utterances.
     """
     which = run.of_data.which_dataset
     if which is None:
         raise SuiteError("--audio: the results do not say of which data set they are; leave it out")
-    wanted = _wanted(details)
+    wanted = _wanted(details)[:MOST_PLAYERS]
     dataset = open_dataset(which, audio, may_lack_files=True)
     places = {utterance_id: index for index, utterance_id in enumerate(dataset.ids) if utterance_id in set(wanted)}
     missing = next((each for each in wanted if each not in places), None)
     if missing is not None:
         raise SuiteError(f"--audio={audio}: expected the data set of the results, but utterance {missing} is not in it")
-    players: dict[str, bytes] = {}
-    room = MOST_BYTES
-    for utterance_id in wanted:
-        flac = encode(dataset.waveform(places[utterance_id]))
-        if len(flac) <= room and len(players) < MOST_PLAYERS:
-            players[utterance_id] = flac
-            room -= len(flac)
-    return players
+    return {utterance_id: encode(dataset.waveform(places[utterance_id])) for utterance_id in wanted}
 
 
 def _wanted(details: Iterable[Mapping[str, Any]]) -> list[str]:
