@@ -31,7 +31,7 @@ def evaluate(cwd: Path, *options: str) -> None:
     done = subprocess.run(
         ["bash", str(ROOT / "test/eval_acc_perf.sh"), "--demo", *options],
         cwd=cwd,
-        env={"PYTHON": sys.executable, "PATH": "/usr/bin:/bin", "HF_HUB_OFFLINE": "1"},
+        env={"PYTHON": sys.executable, "PATH": "/usr/bin:/bin", "HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"},
         capture_output=True,
         text=True,
         check=False,

@@ -356,7 +356,7 @@ def test_results_of_another_tool_are_scored_too(copy, model_folder, speech):
 
 
 def test_the_whole_evaluation_in_one_command(model_folder, speech, tmp_path):
-    environment = {"PYTHON": sys.executable, "PATH": "/usr/bin:/bin", "HF_HUB_OFFLINE": "1"}
+    environment = {"PYTHON": sys.executable, "PATH": "/usr/bin:/bin", "HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}
 
     def evaluate(*options):
         command = [

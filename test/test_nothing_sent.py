@@ -107,6 +107,7 @@ def test_nothing_is_sent_or_written_elsewhere(speech, model_folder, tmp_path, ho
     (tmp_path / "home").chmod(0o755 if home == "empty" else 0o555)
     environment = {
         "PATH": "/usr/bin:/bin",
+        "TQDM_DISABLE": "1",
         "TMPDIR": str(temporary),
         **({} if home == "unset" else {"HOME": str(tmp_path / "home")}),
         **at_startup(tmp_path / "startup", "without_network.py", NETWORK_LOG=str(log)),
