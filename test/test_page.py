@@ -167,7 +167,7 @@ def test_a_transcript_with_a_script_shows_as_text():
     reader = Reader(text)
     assert {tag for tag, _ in reader.elements} & {"script", "iframe", "img", "object"} == set()
     assert not [name for _, each in reader.elements for name in each if name.startswith("on")]
-    assert "49" not in text.replace(str(summary), "").split("</style>")[1][:200]
+    assert "{{ 7*7 }}" in reader.text()
     for parts in ("title", "svg", "td", "dd", "dt", "strong", "ins", "del", "figcaption", "footer"):
         assert any(parts in dict(around) and "<script>" in data for around, data in reader.texts), parts
     assert len(re.findall("<svg", text)) == len(re.findall("</svg>", text))

@@ -181,7 +181,7 @@ def _verdict(summary: Mapping[str, Any], title: str) -> str:
     if not all(isinstance(found.get(label), (int, float)) for label in (difference, low, high)):
         return ""
     if found[low] == found[high] == 0:
-        says = "the same in all samples of the utterances"
+        says = "no difference in any sample of the utterances"
     elif found[low] <= 0 <= found[high]:
         says = "these utterances do not show which of the two is better"
     else:

@@ -207,7 +207,7 @@ def _latency_by_length(titles: Sequence[str], runs: Mapping[str, Any]) -> Pictur
         highest = [max(y for _, y in each["points"]) for each in runs.values()]
         lowest = min(y for each in runs.values() for _, y in each["points"])
         panels[0].set_ylim(0, 1.08 * max(highest) or 1)
-        if lowest > 0 and max(highest) > 8 * min(highest):  # else the faster run would be a line at the bottom
+        if lowest > 0 and max(highest) > 4 * min(highest):  # else the faster run would be a line at the bottom
             _make_logarithmic(panels, "y", lowest, max(highest), (1, 3))
             panels[0].set_ylim(lowest / 1.4, 1.4 * max(highest))
         for axes, (title, each) in zip(panels, runs.items()):
