@@ -24,7 +24,7 @@ class Figure(NamedTuple):
 
 
 _ERRORS = "words that differ from the references"
-# The first expression that matches a label describes it.
+# The first expression that matches a label describes it; a meaning may refer to its groups.
 _FIGURES = {
     r"WER": Figure(
         "accuracy",
@@ -49,14 +49,14 @@ _FIGURES = {
     r"deletions": Figure("accuracy", "", "", "Words of the references in whose place nothing was recognised."),
     r"insertions": Figure("accuracy", "", "", "Recognised words that have no counterpart in the references."),
     r"p(\d+) latency of a chunk.*": Figure(
-        "latency", "ms", "", "This share of the chunks, in percent, took at most this time to compute."
+        "latency", "ms", "", r"\1 % of the chunks took at most this time to compute."
     ),
     r"p(\d+) latency.*": Figure(
         "latency",
         "ms",
         "",
-        "This share of the utterances, in percent, took at most this time to compute, each from the start of its "
-        "execution to the end. Reading, waiting and writing are not part of it.",
+        r"\1 % of the utterances took at most this time to compute, from the start of the execution to its end. "
+        "Reading, waiting and writing are not part of it.",
     ),
     r"time per utterance.*": Figure(
         "latency",
@@ -105,9 +105,9 @@ RATIO = Figure(
 
 def describe(label: str) -> Figure:
     """The figure with this label; one without a meaning if the label is not known."""
-    found = next((figure for pattern, figure in _FIGURES.items() if re.fullmatch(pattern, label)), None)
-    if found is not None:
-        return found
+    for pattern, figure in _FIGURES.items():
+        if match := re.fullmatch(pattern, label):
+            return figure._replace(meaning=match.expand(figure.meaning))
     unit = "%" if re.search(r"\b(WER|CER)\b", label) else "ms" if label.endswith("(ms)") else ""
     return Figure("latency" if unit == "ms" else "accuracy" if unit == "%" else "amount", unit, "", "")
 
@@ -136,5 +136,6 @@ def _show(value: Any, scale: int, decimals: int, unit: str, signed: bool) -> str
         return str(value)
     if math.isnan(value):
         return UNKNOWN
-    text = f"{value * scale:{'+' if signed else ''},.{decimals}f}".replace("-", MINUS)
+    rounded = round(value * scale, decimals) or 0.0  # no sign before 0
+    text = f"{rounded:{'+' if signed and rounded else ''},.{decimals}f}".replace("-", MINUS)
     return f"{text}{THIN_SPACE}{unit}" if unit else text

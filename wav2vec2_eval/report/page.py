@@ -180,7 +180,9 @@ def _verdict(summary: Mapping[str, Any], title: str) -> str:
     found = summary.get("comparisons", {}).get(title, {})
     if not all(isinstance(found.get(label), (int, float)) for label in (difference, low, high)):
         return ""
-    if found[low] <= 0 <= found[high]:
+    if found[low] == found[high] == 0:
+        says = "no difference in any sample of the utterances"
+    elif found[low] <= 0 <= found[high]:
         says = "these utterances do not show which of the two is better"
     else:
         says = "fewer errors than the reference" if found[difference] < 0 else "more errors than the reference"

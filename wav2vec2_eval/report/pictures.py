@@ -21,11 +21,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 from matplotlib.patches import Patch, PathPatch
 from matplotlib.path import Path
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator, ScalarFormatter
 from matplotlib.transforms import ScaledTranslation
 
 from ..speech.totals import HIGH, LOW
-from .figures import show
+from .figures import MINUS, show
 
 MARKERS = "os^DvPX*"  # of the runs, in order; the page's style sheet has as many colours, and the page these shapes
 MOST_POINTS = 12_000  # in all panels of a picture
@@ -123,7 +123,7 @@ def _wer_by_length(titles: Sequence[str], runs: Mapping[str, Any]) -> Picture | 
                 x, y = bins.index((row["from (s)"], row["to (s)"])) + shift, 100 * row["WER"]
                 if row.get(LOW) is not None and row.get(HIGH) is not None:
                     axes.plot([x, x], [100 * row[LOW], 100 * row[HIGH]], color=style["color"], linewidth=1.4)
-                axes.plot([x], [y], markersize=7.5, **style)
+                axes.plot([x], [y], markersize=7.5, clip_on=False, **style)
         axes.set_xticks(range(len(bins)), [_range(*each) for each in bins])
         if len(bins) > 7:
             axes.tick_params("x", rotation=60)
@@ -167,7 +167,9 @@ def _wer_by_speaker(titles: Sequence[str], runs: Mapping[str, Any]) -> Picture |
             known = [(place + shift, each[name]) for place, name in enumerate(speakers) if each.get(name) is not None]
             if known:
                 places, values = zip(*known)
-                axes.plot([100 * value for value in values], places, markersize=7, **_style(titles, title))
+                axes.plot(
+                    [100 * value for value in values], places, markersize=7, clip_on=False, **_style(titles, title)
+                )
         axes.set_yticks(range(len(speakers)), [_shorten(speaker, 16) for speaker in speakers])
         axes.set_ylim(len(speakers) - 0.4, -0.6)
         axes.set_xlim(left=0)
@@ -202,7 +204,12 @@ def _latency_by_length(titles: Sequence[str], runs: Mapping[str, Any]) -> Pictur
         return None
     longest = max(x for each in runs.values() for x, _ in each["points"])
     with _panels(titles, list(runs), 96, share_y=True) as (panels, svg):
-        _set_scale([y for each in runs.values() for _, y in each["points"]], panels, "y")
+        highest = [max(y for _, y in each["points"]) for each in runs.values()]
+        lowest = min(y for each in runs.values() for _, y in each["points"])
+        panels[0].set_ylim(0, 1.08 * max(highest) or 1)
+        if lowest > 0 and max(highest) > 4 * min(highest):  # else the faster run would be a line at the bottom
+            _make_logarithmic(panels, "y", lowest, max(highest), (1, 3))
+            panels[0].set_ylim(lowest / 1.4, 1.4 * max(highest))
         for axes, (title, each) in zip(panels, runs.items()):
             step = -(-len(each["points"]) * len(runs) // MOST_POINTS)  # 1 unless the runs are many
             for gear in each.get("gears (s)", ()):
@@ -225,7 +232,7 @@ def _latency_by_length(titles: Sequence[str], runs: Mapping[str, Any]) -> Pictur
             Numbers(
                 f"{title}: {len(each['points']):,} of {each.get('of', len(each['points'])):,}",
                 ("length (s)", "latency (ms)"),
-                lines="\n".join(f"{x:.2f}\t{_short(y)}" for x, y in each["points"]),
+                lines="\n".join(f"{x:.2f}\t{show([y])[0]}" for x, y in each["points"]),
             )
             for title, each in runs.items()
         ],
@@ -237,7 +244,8 @@ def _latency_histogram(titles: Sequence[str], runs: Mapping[str, Any], figures: 
         return None
     with _panels(titles, list(runs), 74, share_y=False) as (panels, svg):
         edges = [edge for each in runs.values() for edge in each["edges (ms)"]]
-        _set_scale(edges, panels, "x")
+        if 0 < 12 * min(edges) < max(edges):
+            _make_logarithmic(panels, "x", min(edges), max(edges), (1, 2, 5))
         for axes, (title, each) in zip(panels, runs.items()):
             color = _style(titles, title)["color"]
             axes.stairs(each["counts"], each["edges (ms)"], fill=True, facecolor=color, edgecolor="none", alpha=0.35)
@@ -260,7 +268,7 @@ def _latency_histogram(titles: Sequence[str], runs: Mapping[str, Any], figures: 
                 title,
                 ("from (ms)", "to (ms)", "number"),
                 _columns(
-                    *([f"{_short(value)}" for value in column] for column in zip(*pairwise(each["edges (ms)"]))),
+                    *(show(column) for column in zip(*pairwise(each["edges (ms)"]))),
                     show(each["counts"]),
                 ),
             )
@@ -359,11 +367,6 @@ def _columns(*columns: Sequence[str]) -> list[tuple[str, ...]]:
     return list(zip(*columns, strict=True))
 
 
-def _short(value: float) -> str:
-    """A number with at least three digits, without an exponent."""
-    return f"{value:.0f}" if abs(value) >= 1000 else f"{float(f'{value:.3g}'):f}".rstrip("0").rstrip(".")
-
-
 def _style(titles: Sequence[str], title: str) -> dict[str, Any]:
     place = titles.index(title) % len(MARKERS)
     return {"color": _RUN.format(place), "marker": MARKERS[place], "markeredgewidth": 0, "linestyle": "none"}
@@ -393,21 +396,18 @@ def _add_dots(axes: Axes, points: Sequence[Sequence[float]], color: str) -> None
     axes.autoscale_view()
 
 
-def _set_scale(values: Sequence[float], panels: Sequence[Axes], axis: str) -> None:
-    """A logarithmic axis if the values span more than a factor of 12, and none is 0."""
-    low, high = min(values), max(values)
-    if not 0 < 12 * low < high:
-        if axis == "y":
-            panels[0].set_ylim(0, 1.08 * high or 1)
-        return
+def _make_logarithmic(panels: Sequence[Axes], axis: str, low: float, high: float, subs: Sequence[float]) -> None:
+    """A logarithmic axis with labels at 1, 10, 100 and their multiples by `subs`: at all of them if these are few."""
     for axes in panels:
-        each = axes.yaxis if axis == "y" else axes.xaxis
         (axes.set_yscale if axis == "y" else axes.set_xscale)("log")
-        each.set_major_locator(LogLocator(subs=(1,) if high > 300 * low else (1, 2, 5) if axis == "x" else (1, 3)))
-        each.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+        each = axes.yaxis if axis == "y" else axes.xaxis
+        each.set_major_locator(LogLocator(subs=subs if high < 300 * low else (1,)))
+        each.set_major_formatter(FuncFormatter(_tick))
         each.set_minor_locator(NullLocator())
-    if axis == "y":
-        panels[0].set_ylim(low / 1.4, high * 1.4)
+
+
+def _tick(value: float, _: Any) -> str:
+    return f"{value:,.10g}".replace("-", MINUS)
 
 
 def _with_scale(label: str, scale: str) -> str:
@@ -437,6 +437,9 @@ def _drawing(height: float) -> Iterator[tuple[Drawing, list[str]]]:
         yield drawing, svg
         for axes in drawing.axes:
             axes.set_facecolor("none")
+            for axis in (axes.xaxis, axes.yaxis):
+                if isinstance(axis.get_major_formatter(), ScalarFormatter):
+                    axis.set_major_formatter(FuncFormatter(_tick))
         file = io.StringIO()
         drawing.savefig(file, format="svg", metadata={"Date": None})
     svg.append(file.getvalue())
