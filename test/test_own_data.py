@@ -11,6 +11,7 @@ import pytest
 import soundfile
 
 from wav2vec2_eval.files.run import read_run
+from wav2vec2_eval.report import command as report
 from wav2vec2_eval.speech.latency import parse_figures
 
 from conftest import check_clean, infer_on_ascend, noise, run_ok, run_script
@@ -104,12 +105,10 @@ def test_gears_of_a_masked_model_on_cpu_and_npu_read_alike(work, waveforms, pipe
 
 def test_the_final_table_counts_recordings_and_not_chunks(work):
     infer(work, "wav2vec2-base-960h", "unpadded", "res_table")
-    from wav2vec2_eval import report
-
-    folders = [f"--suite={work}/res_table", f"--baseline={work}/baseline", f"--output={work}/table"]
-    assert report.main(folders) == 0
+    assert report.main([f"{work}/res_table", f"{work}/baseline", f"--output={work}/table"]) == 0
     summary = json.loads((work / "table/summary.json").read_text())
-    seconds = {"suite": "res_table", "PyTorch": "baseline"}
+    assert summary["details"]["onnxruntime float32"]["latency by length"]["latency of"] == "a chunk"
+    seconds = {"onnxruntime float32": "res_table", "PyTorch float32": "baseline"}
     for title, folder in seconds.items():
         figures, times = summary["figures"][title], parse_figures((work / folder / "infer_time.txt").read_text())
         assert (figures["utterances"], figures["chunks"]) == (3, 13)

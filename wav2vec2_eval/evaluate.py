@@ -40,6 +40,7 @@ from .files.names import (
 from .files.run import read_run
 from .machine.cpu import cpu_name, lacks_bfloat16
 from .machine.signals import Terminated
+from .machine.terminal import is_quiet, say
 from .sources.splits import CUSTOM, find_split, parse_name
 from .speech.audio import SAMPLE_RATE
 from .speech.normalization import NONE
@@ -108,6 +109,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     option("--skip_baseline", action="store_true", help="leave PyTorch out")
     cli.add_scoring_options(parser)
     option("--max_wer", type=if_given(cli.number), metavar="X", help="fail if a WER is above X, for example 0.04")
+    cli.add_quiet_option(parser)
     args = parser.parse_args(argv)
     check_together(args)
     return args
@@ -307,7 +309,7 @@ class Evaluation:
             options.append(f"--max_wer={self.args.max_wer}")
         if self.args.dataset_path is not None:
             options.append(f"--audio={self.args.dataset_path}")
-        self._python("-m", "wav2vec2_eval.report", *results, *options)
+        self._python("-m", "wav2vec2_eval.report", *results, *options, *(["--quiet"] if is_quiet() else []))
 
     def _model(self, precision: str = "f32") -> Path:
         """The name of the file that computes in a precision."""
@@ -328,7 +330,7 @@ class Evaluation:
         return f"--workspace={int(lines > 1)}"
 
     def _script(self, name: str, *options: str) -> None:
-        self._python(f"{ROOT}/{name}", *options)
+        self._python(f"{ROOT}/{name}", *options, *(["--quiet"] if is_quiet() else []))
 
     def _python(self, *arguments: str) -> None:
         """Run Python with the suite on its module path. -P keeps the current folder off it, in worker processes too."""
@@ -378,11 +380,6 @@ def run(command: Sequence[str], variables: dict[str, str], captured: bool = Fals
     if process.returncode:
         sys.exit(process.returncode)
     return printed or ""
-
-
-def say(text: str) -> None:
-    """Print at once, before the next command prints."""
-    print(text, flush=True)
 
 
 def show_examples(results: Path) -> None:

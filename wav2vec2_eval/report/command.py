@@ -28,6 +28,7 @@ from ..files.locks import reading
 from ..files.names import PAGE_NAME, RUN_NAME, SCORES_NAME, SUMMARY_DATA_NAME, SUMMARY_NAME
 from ..files.run import Run
 from ..machine.cpu import default_threads
+from ..machine.terminal import say
 from .comparison import check_comparable, compare_wer, ratios, without_other_normalizers
 from .details import details
 from .page import render
@@ -71,6 +72,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         help="the NPU, which decides the chips per card, where the results do not name it",
     )
     parser.add_argument("--max_wer", type=cli.number, metavar="X", help="fail if a WER is above X; not PyTorch's")
+    cli.add_quiet_option(parser)
     return parser.parse_args(argv)
 
 
@@ -172,8 +174,8 @@ def check_wer(all_results: Sequence[Results], max_wer: float) -> int:
     return status
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    args = parse_args(argv)
+def build(args: argparse.Namespace) -> tuple[list[Results], dict[str, Any], str]:
+    """The columns, what the report says of them, and its page. Raises SuiteError if they cannot be compared."""
     reference = position_of_reference(args.results, args.reference)
     with ExitStack() as locks:
         for folder in args.results:
@@ -188,14 +190,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         players = {}
         if args.audio is not None:
             players = read_players(args.audio, all_results[0].run, summary["details"].values())
-    table, page = format_summary(summary), render(summary, players)
-    print(table, end="")
+    return all_results, summary, render(summary, players)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parse_args(argv)
     with output_folder(args.output) as folder:
         folder.check_owner(SCRIPT)
         folder.check_free(SUMMARY_NAME, SUMMARY_DATA_NAME, PAGE_NAME, RUN_NAME)
+        all_results, summary, page = build(args)
+        table = format_summary(summary)
+        say(table)
+        if SUMMARY_NAME in (folder.files() or ()):
+            say(f"replacing the report in {args.output}")
         folder.write_run(Run(SCRIPT))
         folder.write_text(SUMMARY_NAME, table)
         folder.write_text(SUMMARY_DATA_NAME, json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
         folder.write_text(PAGE_NAME, page)
-    print(f"\nwritten: {', '.join(str(args.output / name) for name in (SUMMARY_NAME, SUMMARY_DATA_NAME, PAGE_NAME))}")
+    written = (args.output / name for name in (PAGE_NAME, SUMMARY_NAME, SUMMARY_DATA_NAME))
+    print(f"written: {', '.join(map(str, written))}")
     return 0 if args.max_wer is None else check_wer(all_results, args.max_wer)
