@@ -73,7 +73,8 @@ def make_results(
 
 
 def details_of(source: Source):
-    utterances = read_utterances(source)
+    assert source.run is not None
+    utterances = read_utterances(source, source.run.normalize_text or "none")
     found = details.details(read_results(source, len(utterances)), utterances)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     return found
@@ -107,9 +108,13 @@ def test_each_speaker_has_its_wer_and_the_worst_comes_first(tmp_path):
     ]
 
 
-@pytest.mark.parametrize("name", ["own recording", "61-1", "x-1-2", "61-1-2-3", "٦١-1-2"])
+@pytest.mark.parametrize("name", ["own recording", "61-1", "x-1-2", "61-1-2-3", "٦١-1-2", "01-2-3"])
 def test_other_ids_name_no_speakers(tmp_path, name):
     assert "WER by speaker" not in details_of(make_results(tmp_path, [*SPEECH, (name, 1.0, "A", "A")]))
+
+
+def test_ids_of_own_recordings_name_no_speakers(tmp_path):
+    assert "WER by speaker" not in details_of(make_results(tmp_path, data=Run(which_dataset="custom")))
 
 
 def test_confusions_are_counted_word_by_word(tmp_path):

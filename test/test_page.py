@@ -288,3 +288,14 @@ def test_no_more_recordings_than_there_is_room_for(monkeypatch):
 
 def test_the_same_summary_gives_the_same_page():
     assert render(example_summary(2)) == render(example_summary(2))
+
+
+def test_long_texts_are_cut():
+    """Otherwise the texts of a few recordings of an hour would make the page larger than 3 MB."""
+    summary = example_summary()
+    for details in summary["details"].values():
+        for utterance in details["worst"]:
+            utterance["edits"] = [["equal", "WORD " * 20_000, "WORD " * 20_000], ["insert", "", "A"]] * 500
+    html = render(summary)
+    assert len(html) < 1_000_000
+    assert "… 99,400 characters …" in html and "… and 994 more parts" in html

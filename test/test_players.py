@@ -12,14 +12,18 @@ import soundfile
 from wav2vec2_eval.errors import SuiteError
 from wav2vec2_eval.files.run import Run
 from wav2vec2_eval.report import players
+from wav2vec2_eval.sources.choose import open_dataset
+from wav2vec2_eval.sources.recording_table import Columns
 
 from conftest import ORDER, SPEECH
 
 RUN = Run("pyacl_infer.py", data=Run(which_dataset="clean"))
 
 
-def worst_of(*ids, seconds=1.0):
-    return {"worst": [{"id": each, "seconds": seconds} for each in ids]}
+def worst_of(*ids, seconds=None):
+    """Those of the tree have their own lengths."""
+    lengths = {each: SPEECH[each][0] / 16_000 if each in SPEECH else 1.0 for each in ids}
+    return {"worst": [{"id": each, "seconds": seconds or lengths[each]} for each in ids]}
 
 
 def test_the_worst_of_each_column_come_in_turn(speech):
@@ -63,3 +67,21 @@ def test_another_data_set_is_refused(speech, run, name, message):
 def test_a_missing_folder_is_refused(tmp_path):
     with pytest.raises(SuiteError, match="expected a LibriSpeech folder, found none"):
         players.read_players(str(tmp_path / "none"), RUN, [worst_of(ORDER[0])])
+
+
+def test_other_recordings_under_the_same_ids_are_refused(speech):
+    with pytest.raises(SuiteError, match=r"expected 2 s of speech in utterance 61-123-0000, .* found 2\.08506 s"):
+        players.read_players(str(speech), RUN, [worst_of(ORDER[0], seconds=2.0)])
+
+
+def test_a_custom_table_has_columns(speech, tmp_path):
+    path = next(speech.glob("test-clean/61/123/*.flac"))
+    table = tmp_path / "t.csv"
+    table.write_text(f"sound,said\n{path},A\n")
+    run = Run("x.py", data=Run(which_dataset="custom"))
+    (name,) = open_dataset("custom", str(table), columns=Columns("sound", "said")).ids
+    seconds = SPEECH[ORDER[0]][0] / 16_000
+    found = players.read_players(str(table), run, [worst_of(name, seconds=seconds)], Columns("sound", "said"))
+    assert list(found) == [name]
+    with pytest.raises(SuiteError, match="see --audio_column"):
+        players.read_players(str(table), run, [worst_of(name, seconds=seconds)])

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -17,6 +18,7 @@ from wav2vec2_eval.files.scored import Transcript
 from wav2vec2_eval.files.scores import format_wer, scores_folder, write_scores
 from wav2vec2_eval.files.utterances import Utterance
 from wav2vec2_eval.report import command as report
+from wav2vec2_eval.report import page
 from wav2vec2_eval.report.results import Results, read_results, titles
 from wav2vec2_eval.speech.latency import Latency, format_figures, summarise
 from wav2vec2_eval.speech.wer import WordErrors
@@ -200,11 +202,12 @@ def test_the_scores_have_rows_of_their_own(results, alone, tmp_path):
     assert "| normalized WER (english) " in (tmp_path / "out/summary.md").read_text()
 
 
-def scores_of(folder, hypotheses, normalize_text="none", texts=None):
+def scores_of(folder, hypotheses, normalize_text="none", texts=None, num_samples=400):
     """Scores of utterances with the reference `A B`, in a folder that has times already."""
     inference = Source(folder).run
     utterances = [
-        Utterance(str(key), f"x-{key}", 400, text) for key, text in enumerate(texts or ["A B"] * len(hypotheses))
+        Utterance(str(key), f"x-{key}", num_samples, text)
+        for key, text in enumerate(texts or ["A B"] * len(hypotheses))
     ]
     transcripts = map(Transcript, utterances, hypotheses)
     with scores_folder(folder / "t.txt", inference.script, folder, normalize_text) as out:
@@ -335,6 +338,76 @@ def test_times_and_scores_of_different_runs_are_refused(results, tmp_path):
         report.main(results)
 
 
+def test_runs_of_recordings_of_other_lengths_are_refused(results, tmp_path):
+    scores_of(tmp_path / "suite", ["A", "B", "C"])
+    scores_of(tmp_path / "baseline", ["A", "B", "C"], num_samples=800)
+    with pytest.raises(SuiteError, match=r"utterance 1 is x-0, which has 400 samples in .*suite and 800 in .*baseline"):
+        report.main(results)
+
+
+def test_columns_without_scores_hide_no_difference_of_others(results, tmp_path):
+    third = tmp_path / "third"
+    shutil.copytree(tmp_path / "suite", third)
+    scores_of(tmp_path / "baseline", ["A B", "A B", "A B"])
+    scores_of(third, ["A B", "A B", "A B"], texts=["A B", "A B", "C B"])
+    for name in ("suite", "baseline", "third"):
+        script = Source(tmp_path / name).run.script
+        with output_folder(tmp_path / name, script) as out:
+            out.write_text("wer.txt", format_wer(WordErrors(0, 0, 0, 6)))
+    with output_folder(third, "pyacl_infer.py") as out:
+        out.write_text("wer.txt", format_wer(WordErrors(1, 0, 0, 6)))
+    with pytest.raises(SuiteError, match="utterance 3 is x-2, whose reference is 'A B'"):
+        report.main([*results[:2], str(third), results[3]])
+
+
+@pytest.mark.parametrize("figures", [WordErrors(4, 0, 0, 6), WordErrors(3, 0, 0, 7)])
+def test_scores_that_are_not_the_sums_are_refused(alone, tmp_path, figures):
+    scores_of(tmp_path / "suite", ["A", "A", "A"])  # three deletions in six words
+    with output_folder(tmp_path / "suite", "pyacl_infer.py") as out:
+        out.write_text("wer.txt", format_wer(figures))
+    with pytest.raises(
+        SuiteError, match=r"wer\.txt says WER .* but utterance_scores\.tsv has \{'errors': 3, 'words': 6"
+    ):
+        report.main(alone)
+
+
+def test_texts_are_normalized_in_all_columns_or_in_none(results, alone, tmp_path):
+    scores_of(tmp_path / "suite", ["a b", "a b", "a b"], "basic")
+    scores_of(tmp_path / "baseline", ["A B", "A B", "A B"])
+    assert report.main(results) == 0
+    summary = summary_of(tmp_path)
+    assert summary["texts"] == "as they are"
+    assert summary["details"]["suite"]["WER by length"][0]["WER"] == summary["figures"]["suite"]["WER"] == 1
+    assert report.main(alone) == 0
+    summary = summary_of(tmp_path)
+    assert summary["texts"] == "normalized (basic)"
+    assert summary["details"]["suite"]["WER by length"][0]["WER"] == 0
+    assert "are those of the texts normalized (basic)" in (tmp_path / "out/report.html").read_text()
+
+
+def test_a_report_inside_of_its_results_is_refused(alone, tmp_path):
+    with pytest.raises(SuiteError, match=r"suite/sub: is inside of .*suite, whose script would refuse"):
+        report.main([alone[0], f"--output={tmp_path / 'suite/sub'}"])
+    assert not (tmp_path / "suite/sub").exists()
+
+
+def test_a_disk_that_is_full_leaves_the_earlier_report(alone, tmp_path, monkeypatch):
+    report.main(alone)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir() if path.suffix in (".md", ".html")}
+    monkeypatch.setattr(page, "render", lambda *_: "\ud800")  # cannot be written
+    with pytest.raises(UnicodeEncodeError):
+        report.main(alone)
+    assert before == {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir() if path.name in before}
+
+
+def test_a_title_with_a_bar_stays_in_its_column(results, tmp_path):
+    folder = tmp_path / "a|b"
+    shutil.copytree(tmp_path / "suite", folder)
+    assert report.main([results[0], str(folder), results[3]]) == 0
+    table = (tmp_path / "out/summary.md").read_text()
+    assert "suite (a\\|b)" in table.splitlines()[0]
+
+
 @pytest.mark.parametrize("name", ["wer.txt", "infer_time.txt", "run.json"])
 def test_missing_files_are_refused(results, tmp_path, name):
     (tmp_path / "suite" / name).unlink()
@@ -373,6 +446,11 @@ def test_a_summary_replaces_an_earlier_one_and_no_other_file(alone, tmp_path):
         ("wer.txt", format_wer(WordErrors(0, 0, 0, 99)), "cannot be compared: .* has 99 words, .* has 100"),
         ("wer.txt", format_wer(WordErrors(0, 0, 0, 99)).replace("0.0", "nan"), "expected lines 'label: number'"),
         ("wer.txt", "WER: 0\nsubstitutions: 1e400\n", "expected lines 'label: number'"),
+        ("wer.txt", format_wer(WordErrors(5, 3, 2, 100)).replace(": 100", ": 100.5"), "100.5 is no count"),
+        ("wer.txt", format_wer(WordErrors(5, 3, 2, 100)).replace(": 0.1", ": -0.1"), "expected lines 'label: number'"),
+        ("infer_time.txt", format_figures(TIMES).replace("num: 3", "num: 3.5"), "3.5 is no count"),
+        ("infer_time.txt", format_figures(TIMES).replace(": 20.0", ": 1e-320"), "impossible figures"),
+        ("infer_time.txt", format_figures(TIMES).replace(": 20.0", ": 1e300"), "expected lines 'label: number'"),
         ("infer_time.txt", format_figures(TIMES).replace(": 20.0", ": 0"), "impossible figures"),
     ],
 )

@@ -143,6 +143,8 @@ JSON_LINE = '{"id": "x", "duration": 1.0, "time": 0.5}'
         ("0\tx\t1\t1\t\t0\t1\tA\tB", None),
         ("0\tx\t1\t1\tx\t0\t1\tA\tB", None),
         ("0\tx\t1\t-1\t0\t0\t1\tA\tB", None),
+        (f"0\tx\t1\t{10**20}\t0\t0\t1\tA\tB", None),
+        (ROW, JSON_LINE.replace("1.0", "1e300")),
         (ROW, "not JSON"),
         (ROW, ""),
         (ROW, JSON_LINE.replace("x", "y")),

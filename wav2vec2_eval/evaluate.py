@@ -308,7 +308,7 @@ class Evaluation:
         if self.args.max_wer is not None:
             options.append(f"--max_wer={self.args.max_wer}")
         if self.args.dataset_path is not None:
-            options.append(f"--audio={self.args.dataset_path}")
+            options += [f"--audio={self.args.dataset_path}", *given(self.args, "audio_column", "text_column")]
         self._python("-m", "wav2vec2_eval.report", *results, *options, *(["--quiet"] if is_quiet() else []))
 
     def _model(self, precision: str = "f32") -> Path:

@@ -28,6 +28,10 @@ class NewFile:
         self.crc32 = zlib.crc32(data, self.crc32)
         return len(data)
 
+    def flush(self) -> None:
+        """Hand over to the system what was written so far: raises OSError if the disk is full."""
+        self._file.flush()
+
 
 @contextmanager
 def new_file(path: Path) -> Iterator[NewFile]:

@@ -32,6 +32,7 @@ _COLUMNS = (
 )
 _FIRST = 9  # columns: those of the first release
 _AGAIN = "run the scoring again"
+_MOST = 1 << 31  # of counts, and of samples: 37 hours
 
 
 class Transcript(NamedTuple):
@@ -213,13 +214,17 @@ def _parse_row(fields: Sequence[str], about: bytes | None) -> Row:
     key, utterance_id, _, substitutions, deletions, insertions, words, reference, hypothesis = fields[:_FIRST]
     counts = (substitutions, deletions, insertions, words)
     errors = WordErrors(*map(int, counts)) if any(counts) else None
-    if errors is not None and min(errors) < 0:
+    if errors is not None and not 0 <= min(errors) <= max(errors) < _MOST:
         raise ValueError(errors)
     num_samples, pure_s = None, None
     if about is not None:
         values = json.loads(about)
         num_samples = round(values["duration"] * SAMPLE_RATE)
         pure_s = None if values.get("time") is None else float(values["time"])
-        if values["id"] != utterance_id or num_samples < 0 or not (pure_s is None or 0 <= pure_s < math.inf):
+        if (
+            values["id"] != utterance_id
+            or not 0 <= num_samples < _MOST
+            or not (pure_s is None or 0 <= pure_s < math.inf)
+        ):
             raise ValueError(about)
     return Row(key, utterance_id, reference, hypothesis, errors, num_samples, pure_s)

@@ -29,10 +29,10 @@ from ..files.names import PAGE_NAME, RUN_NAME, SCORES_NAME, SUMMARY_DATA_NAME, S
 from ..files.run import Run
 from ..machine.cpu import default_threads
 from ..machine.terminal import say
-from .comparison import check_comparable, compare_wer, ratios, without_other_normalizers
+from ..sources.recording_table import Columns
+from ..speech.normalization import NONE
+from .comparison import check_comparable, check_sums, compare_wer, ratios, without_other_normalizers
 from .details import details
-from .page import render
-from .players import read_players
 from .results import Results, differing, read_results, titles
 from .table import format_summary
 from .utterances import Utterances, read_utterances
@@ -65,6 +65,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="PATH",
         help="the recordings, as --dataset_path: the page then plays the worst utterances",
     )
+    cli.add_column_options(parser)
     parser.add_argument(
         "--soc_version",
         type=cli.checked(soc_name),
@@ -110,13 +111,23 @@ def versions() -> str:
     return ", ".join(found)
 
 
+def texts_of(sources: Sequence[Source]) -> str:
+    """The normalizer of the texts whose errors are shown one by one: that of all columns, or none if theirs differ."""
+    chosen = {(source.run and source.run.normalize_text) or NONE for source in sources}
+    return chosen.pop() if len(chosen) == 1 else NONE
+
+
 def read_all(folders: Sequence[Path], soc_version: str | None) -> tuple[list[Results], list[Utterances | None]]:
     """Every folder, and its utterances where it has them. Raises SuiteError for a folder that cannot be read."""
+    sources = [Source(folder) for folder in folders]
+    texts = texts_of(sources)
     all_results, every = [], []
-    for folder in folders:
-        source = Source(folder)
-        utterances = read_utterances(source) if source.has(SCORES_NAME) else None
-        all_results.append(read_results(source, None if utterances is None else len(utterances), soc_version))
+    for source in sources:
+        utterances = read_utterances(source, texts) if source.has(SCORES_NAME) else None
+        results = read_results(source, None if utterances is None else len(utterances), soc_version)
+        if utterances is not None:
+            check_sums(results, utterances)
+        all_results.append(results)
         every.append(utterances)
     return all_results, every
 
@@ -153,6 +164,8 @@ def summarise(all_results: Sequence[Results], every: Sequence[Utterances | None]
         "host": f"{platform.machine()}, {default_threads()} cores",
         "versions": versions(),
     }
+    texts = texts_of([each.source for each in all_results])
+    summary["texts"] = "as they are" if texts == NONE else f"normalized ({texts})"
     summary["details"] = {
         name: details(results, utterances)
         for name, results, utterances in zip(names, all_results, every)
@@ -176,6 +189,9 @@ def check_wer(all_results: Sequence[Results], max_wer: float) -> int:
 
 def build(args: argparse.Namespace) -> tuple[list[Results], dict[str, Any], str]:
     """The columns, what the report says of them, and its page. Raises SuiteError if they cannot be compared."""
+    from .page import render  # matplotlib takes a while, --help does not need it
+    from .players import read_players
+
     reference = position_of_reference(args.results, args.reference)
     with ExitStack() as locks:
         for folder in args.results:
@@ -189,12 +205,16 @@ def build(args: argparse.Namespace) -> tuple[list[Results], dict[str, Any], str]
         summary = summarise(all_results, every, reference)
         players = {}
         if args.audio is not None:
-            players = read_players(args.audio, all_results[0].run, summary["details"].values())
+            columns = Columns(args.audio_column, args.text_column)
+            players = read_players(args.audio, all_results[0].run, summary["details"].values(), columns)
     return all_results, summary, render(summary, players)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
+    inside = next((each for each in args.results if each.resolve() in args.output.resolve().parents), None)
+    if inside is not None:
+        raise SuiteError(f"{args.output}: is inside of {inside}, whose script would refuse that; choose another folder")
     with output_folder(args.output) as folder:
         folder.check_owner(SCRIPT)
         folder.check_free(SUMMARY_NAME, SUMMARY_DATA_NAME, PAGE_NAME, RUN_NAME)
@@ -204,9 +224,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         if SUMMARY_NAME in (folder.files() or ()):
             say(f"replacing the report in {args.output}")
         folder.write_run(Run(SCRIPT))
-        folder.write_text(SUMMARY_NAME, table)
-        folder.write_text(SUMMARY_DATA_NAME, json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-        folder.write_text(PAGE_NAME, page)
+        data = json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        with ExitStack() as files:  # none of them replaces an earlier one before all are written
+            for name, text in ((SUMMARY_NAME, table), (SUMMARY_DATA_NAME, data), (PAGE_NAME, page)):
+                file = files.enter_context(folder.writing(name))
+                file.write(text.encode())
+                file.flush()
     written = (args.output / name for name in (PAGE_NAME, SUMMARY_NAME, SUMMARY_DATA_NAME))
     print(f"written: {', '.join(map(str, written))}")
     return 0 if args.max_wer is None else check_wer(all_results, args.max_wer)

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import SuiteError
 from ..files.file_list import Source
+from ..files.names import SCORES_NAME, WER_NAME
 from ..files.scored import Row, read_scored
 from ..speech.bootstrap import Comparison, compare
 from ..speech.totals import HIGH, LOW
@@ -20,24 +21,53 @@ from .utterances import Utterances, digest
 _NO_RATIOS = (LOW, HIGH, "words", "scored utterances", "utterances", "chunks")
 
 
+def check_sums(results: Results, utterances: Utterances) -> None:
+    """Raise SuiteError unless the scores of the whole set are the sums of those of its utterances."""
+    scored = utterances.words >= 0
+    sums = {"errors": int(utterances.errors[scored].sum()), "words": int(utterances.words[scored].sum())}
+    figures = results.figures
+    if "words" in figures:
+        errors = figures["substitutions"] + figures["deletions"] + figures["insertions"]
+        found = {"errors": errors, "words": figures["words"]}
+        if found != sums or abs(figures["WER"] * sums["words"] - errors) > 1e-6 * (1 + errors):
+            raise SuiteError(
+                f"{results.source.folder}: {WER_NAME} says WER {figures['WER']}, {found}, but {SCORES_NAME} has "
+                f"{sums}; run the scoring again"
+            )
+
+
 def check_comparable(
     all_titles: Sequence[str], all_results: Sequence[Results], every: Sequence[Utterances | None]
 ) -> None:
     """Raise SuiteError, with what differs, unless all columns are of the same utterances, with the same references."""
     columns = list(zip(all_titles, all_results, every))
-    (first_title, first, ours), *others = columns
-    for title, results, theirs in others:
-        between = f"{first_title} and {title} cannot be compared: "
-        if ours is not None and theirs is not None and not np.array_equal(ours.digests, theirs.digests):
-            difference = _difference(first.source, results.source)
-            raise SuiteError(f"{between}{difference}; run both on the same data set")
-        for name in ("utterances", "words"):
-            one, other = (each.figures.get(name) for each in (first, results))
-            if one != other:
-                raise SuiteError(
-                    f"{between}{first.source.folder} has {_shown(one)} {name}, {results.source.folder} has "
-                    f"{_shown(other)}; run both on the same data set"
-                )
+    known = [column for column in columns if column[2] is not None]
+    for first, others in ((columns[0], columns[1:]), *((known[0], known[1:]) for _ in known[:1])):
+        for other in others:
+            _check_pair(first, other)
+
+
+def _check_pair(first: tuple[str, Results, Utterances | None], second: tuple[str, Results, Utterances | None]) -> None:
+    (title, results, ours), (other_title, other_results, theirs) = first, second
+    between = f"{title} and {other_title} cannot be compared: "
+    if ours is not None and theirs is not None and not _are_same(ours, theirs):
+        difference = _difference(results.source, other_results.source)
+        raise SuiteError(f"{between}{difference}; run both on the same data set")
+    for name in ("utterances", "words"):
+        one, other = (each.figures.get(name) for each in (results, other_results))
+        if one != other:
+            raise SuiteError(
+                f"{between}{results.source.folder} has {_shown(one)} {name}, {other_results.source.folder} has "
+                f"{_shown(other)}; run both on the same data set"
+            )
+
+
+def _are_same(ours: Utterances, theirs: Utterances) -> bool:
+    """Whether both have the same ids and references, and the same lengths where these are known."""
+    if not np.array_equal(ours.digests, theirs.digests):
+        return False
+    known = (ours.num_samples >= 0) & (theirs.num_samples >= 0)
+    return np.array_equal(ours.num_samples[known], theirs.num_samples[known])
 
 
 def _shown(number: float | None) -> str:
@@ -48,7 +78,11 @@ def _difference(first: Source, second: Source) -> str:
     """The first utterance in which two folders differ."""
     for number, (one, other) in enumerate(zip_longest(read_scored(first), read_scored(second)), start=1):
         if one is not None and other is not None and digest(one) == digest(other):
-            continue
+            lengths = one.num_samples, other.num_samples
+            if None in lengths or len(set(lengths)) == 1:
+                continue
+            samples = f"{lengths[0]} samples in {first.folder} and {lengths[1]} in {second.folder}"
+            return f"utterance {number} is {one.utterance_id}, which has {samples}"
         at = f"utterance {number} is "
         if one is None or other is None or one.utterance_id != other.utterance_id:
             return f"{at}{_name(one)} in {first.folder} and {_name(other)} in {second.folder}"

@@ -7,7 +7,7 @@ The page shows what summary.json holds, and leaves out what summary.json lacks. 
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,8 @@ from .figures import DIFFERENCE, GROUPS, IMPROVEMENT, RATIO, THIN_SPACE, TIMES, 
 from .pictures import MARKERS, draw
 
 MOST_PLAYERS = 10
-MOST_AUDIO = 1_700_000  # bytes of FLAC: in the page, as text, they take a third more, and the page stays below 3 MB
+MOST_AUDIO = 1_500_000  # bytes of FLAC: in the page, as text, they take a third more, and the page stays below 3 MB
+MOST_TEXT, MOST_OF_PART = 4000, 600  # characters of an utterance's edits that are shown, and of one of them
 _EDITS = ("substitutions", "deletions", "insertions")
 _COMPARED = ("WER difference", "WER difference 95% low", "WER difference 95% high", "probability of improvement")
 
@@ -52,6 +53,7 @@ def render(summary: Mapping[str, Any], players: Mapping[str, bytes] | None = Non
             for _, pictures in groupby(draw(summary), key=lambda picture: picture.group)
         ],
         num_colors=len(MARKERS),
+        texts=summary.get("texts", "as they are"),
         places={title: place for place, title in enumerate(titles)},
         glossary=_glossary(summary),
         made_on=summary.get("made on", {}),
@@ -204,10 +206,28 @@ def _utterance(utterance: Mapping[str, Any], recordings: dict[str, tuple[str, st
             f"{utterance['errors']:,} errors in {utterance['words']:,} words",
             *([] if seconds is None else [show([seconds], "s")[0]]),
         ],
-        "edits": [tuple(edit) for edit in utterance.get("edits") or ()],
+        "edits": _shorten(utterance.get("edits") or ()),
         "anchor": anchor,
         "recording": recording,
     }
+
+
+def _shorten(edits: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:
+    """The edits of an utterance, without most of long texts: those of an hour would make the page too large."""
+    shown: list[tuple[str, ...]] = []
+    room = MOST_TEXT
+    for kind, *texts in edits:
+        cut = [_cut(text) for text in texts]
+        room -= sum(map(len, cut))
+        if room < 0:
+            return [*shown, ("equal", f"… and {len(edits) - len(shown)} more parts", "")]
+        shown.append((kind, *cut))
+    return shown
+
+
+def _cut(text: str) -> str:
+    left_out, half = len(text) - MOST_OF_PART, MOST_OF_PART // 2
+    return text if left_out <= 0 else f"{text[:half]} … {left_out:,} characters … {text[-half:]}"
 
 
 def _glossary(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:

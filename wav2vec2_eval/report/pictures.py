@@ -7,14 +7,23 @@ variables of CSS, and writes text as text. A run has the same colour and the sam
 
 from __future__ import annotations
 
+import atexit
 import io
+import logging
+import os
 import re
+import shutil
+import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
+
+if "MPLCONFIGDIR" not in os.environ:  # else matplotlib would keep a list of fonts below HOME
+    os.environ["MPLCONFIGDIR"] = tempfile.mkdtemp(prefix="wav2vec2_eval-")
+    atexit.register(shutil.rmtree, os.environ["MPLCONFIGDIR"], ignore_errors=True)
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -26,6 +35,8 @@ from matplotlib.transforms import ScaledTranslation
 
 from ..speech.totals import HIGH, LOW
 from .figures import MINUS, show
+
+logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it says that it looks for fonts
 
 MARKERS = "os^DvPX*"  # of the runs, in order; the page's style sheet has as many colours, and the page these shapes
 MOST_POINTS = 12_000  # in all panels of a picture
@@ -329,7 +340,8 @@ def _time(titles: Sequence[str], runs: Mapping[str, Any]) -> Picture | None:
         "throughput",
         "time",
         "What the time went into",
-        "The parts of each run's wall time. Other threads read and write meanwhile; the run waits if they are late.",
+        "The parts of each run's wall time. Other threads read and write meanwhile; the run waits if they are late. "
+        "With several executions at once, waiting and computing may overlap.",
         svg[0],
         [
             Numbers(

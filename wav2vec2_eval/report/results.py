@@ -24,6 +24,7 @@ CHIPS_PER_CARD = {"Ascend310": 4}
 BASELINE_SCRIPT = "pth_online_infer.py"
 PERCENTILES = (50, 90, 99)
 MOST_SKIPPED = 10  # ids in the conditions
+_MOST = 1e15  # of any figure: some 30,000 years in milliseconds
 
 
 class Results(NamedTuple):
@@ -63,7 +64,7 @@ def read_results(source: Source, num_utterances: int | None, soc_version: str | 
     chips = chips_per_card(run, soc_version)
     is_chunked = bool(run.of_data.chunked)
     try:
-        inferences = int(times["total infer num"])
+        inferences = _count(times["total infer num"])
         utterances = num_utterances if is_chunked and num_utterances is not None else inferences
         if utterances != (num_utterances or utterances):
             raise SuiteError(
@@ -86,6 +87,8 @@ def read_results(source: Source, num_utterances: int | None, soc_version: str | 
     except (ValueError, ZeroDivisionError, OverflowError) as error:  # a count of 1.5, a time of 0
         raise SuiteError(f"{source.folder}: impossible figures ({error}); run the steps again") from None
     figures.update({name: times[name] for name in ("RTFx", "wall RTFx") if name in times})
+    if not all(map(math.isfinite, figures.values())):
+        raise SuiteError(f"{source.folder}: impossible figures in {INFER_TIME_NAME}; run the steps again")
     conditions = {**_describe(source, run), **({"chips per card": chips} if _is_npu(run, soc_version) else {})}
     return Results(source, run, figures, conditions, times)
 
@@ -104,6 +107,13 @@ def _is_npu(run: Run, soc_version: str | None) -> bool:
     return soc_version is not None and run.script != BASELINE_SCRIPT and run.num_threads is None
 
 
+def _count(value: float) -> int:
+    """Raises ValueError unless the value is a whole number."""
+    if value != int(value):
+        raise ValueError(f"{value} is no count")
+    return int(value)
+
+
 def _percentiles(times: Mapping[str, float], what: str) -> dict[str, float]:
     """The latencies. With several executions at once, the pure time is only a share of the busy time."""
     name = "latency" if f"p{PERCENTILES[0]} latency(ms)" in times else "pure infer time"
@@ -113,8 +123,8 @@ def _percentiles(times: Mapping[str, float], what: str) -> dict[str, float]:
 def _scores(wer: Mapping[str, float]) -> dict[str, float]:
     """The rows of the scores. Raises KeyError or ValueError."""
     rates = {"WER": wer["WER"], **{name: value for name, value in wer.items() if RATE.fullmatch(name)}}
-    counts = {name: int(wer[name]) for name in ("substitutions", "deletions", "insertions", "words")}
-    num_utterances = {"scored utterances": int(wer["scored utterances"])} if wer.get("unscored utterances") else {}
+    counts = {name: _count(wer[name]) for name in ("substitutions", "deletions", "insertions", "words")}
+    num_utterances = {"scored utterances": _count(wer["scored utterances"])} if wer.get("unscored utterances") else {}
     return {**rates, **counts, **num_utterances}
 
 
@@ -164,8 +174,8 @@ def _read(source: Source, name: str) -> dict[str, float]:
     path = source.folder / name
     try:
         figures = parse_figures(decode(source.read(name, advice), str(path), advice))
-        if not all(map(math.isfinite, figures.values())):
-            raise ValueError("not finite")
+        if not all(0 <= value <= _MOST for value in figures.values()):
+            raise ValueError("no figure that the suite writes")
     except ValueError:
         raise SuiteError(f"{path}: expected lines 'label: number', found something else; run the step again") from None
     return figures

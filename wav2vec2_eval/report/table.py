@@ -34,7 +34,7 @@ def format_summary(summary: Mapping[str, Any]) -> str:
 def _table(columns: Mapping[str, Mapping[str, float]]) -> list[str]:
     """A table with a row for each label that a column has."""
     labels = dict.fromkeys(label for column in columns.values() for label in column)
-    rows = [["", *columns], ["---"] + ["---:"] * len(columns)]
+    rows = [["", *(title.replace("|", "\\|") for title in columns)], ["---"] + ["---:"] * len(columns)]
     for label in labels:
         if label == LOW:
             rows.append([_INTERVAL, *map(_interval, columns.values())])

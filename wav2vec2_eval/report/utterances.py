@@ -14,12 +14,13 @@ import numpy as np
 
 from ..files.file_list import Source
 from ..files.scored import Row, read_scored
+from ..sources.splits import CUSTOM
 from ..speech import wer
 from ..speech.normalization import NONE, normalizer
 from ..speech.wer import Edit
 
 _TOGETHER = 500  # utterances that are aligned at once
-_LIBRISPEECH_ID = re.compile(r"(\d{1,18})-\d+-\d+", re.ASCII)
+_LIBRISPEECH_ID = re.compile(r"([1-9]\d{0,17})-\d+-\d+", re.ASCII)
 NUM_WORST, NUM_CONFUSIONS = 10, 20
 
 
@@ -71,17 +72,20 @@ def digest(row: Row) -> int:
     return zlib.crc32(f"{row.utterance_id}\t{reference}".encode())
 
 
-def read_utterances(source: Source) -> Utterances:
+def read_utterances(source: Source, normalize_text: str = NONE) -> Utterances:
     """Read the files of scores. Memory grows by some 60 bytes per utterance, whatever its texts.
+
+    The errors of `judged_errors`, `confusions` and `worst` are those of texts that `normalize_text` has normalised.
 
     Raises SuiteError if they are damaged.
     """
-    normalize = normalizer((source.run.normalize_text if source.run else None) or NONE)
+    normalize = normalizer(normalize_text)
+    data = source.run and source.run.of_data.which_dataset
     digests, num_samples, speakers = array("I"), array("q"), array("q")
     pure_s = array("d")
     errors, words, judged_errors, judged_words = (array("q") for _ in range(4))
     confused, worst = _Confused(), wer.Worst[Judged](NUM_WORST)
-    has_speakers = True
+    has_speakers = data != CUSTOM  # ids of others may look alike, and mean a date
     for judged in _judge(read_scored(source), normalize):
         row = judged.row
         digests.append(digest(row))
