@@ -363,6 +363,7 @@ def test_own_recordings(host, run, chunks):
     scoring = ["--word_times", "--normalize_text=english"]
     assert calls["postprocess.py"][2:] == [*scoring, *options]
     assert calls["pth_online_infer.py"][2:] == [*scoring, *chunks, "--skip_unusable", *options]
+    assert calls["wav2vec2_eval.report"][-3:] == ["--audio=./t.csv", *of_table]
 
 
 def test_the_home_folder_is_expanded(host, tmp_path):

@@ -57,7 +57,8 @@ def track(
 def _bar(total: int, unit: str, title: str, stream: TextIO) -> Iterator[Show]:
     from tqdm import tqdm
 
-    options = {"desc": title, "unit": f" {unit}", "leave": not title}
+    # tqdm itself reads the environment when it is imported; `track` has asked just now.
+    options = {"desc": title, "unit": f" {unit}", "leave": not title, "disable": False}
     with tqdm(total=total, bar_format=_BAR, file=stream, dynamic_ncols=True, **options) as bar:
 
         def show(done: int, spoken_s: float, elapsed_s: float) -> None:
