@@ -75,7 +75,8 @@ def make_results(
 def details_of(source: Source):
     assert source.run is not None
     utterances = read_utterances(source, source.run.normalize_text or "none")
-    found = details.details(read_results(source, len(utterances)), utterances)
+    results = read_results(source, len(utterances))
+    found = details.details(results, utterances, details.worst_speakers(utterances))
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     return found
 
@@ -106,6 +107,41 @@ def test_each_speaker_has_its_wer_and_the_worst_comes_first(tmp_path):
         ("63", 2, 2, 1),
         ("61", 1, 6, 2),
     ]
+
+
+def test_all_columns_have_the_same_speakers(tmp_path):
+    """Those that are the worst in the reference, however many there are."""
+    many = [(f"{number}-1-0", 1.0, "A", "B" if number > 60 else "A") for number in range(1, 101)]
+    other = [(name, seconds, text, "A" if said == "B" else "B") for name, seconds, text, said in many]
+    reference, run = (read_utterances(make_results(tmp_path / each[0][3], each)) for each in (many, other))
+    speakers = details.worst_speakers(reference)
+    assert speakers == list(range(61, 101))
+    for utterances, rate in ((reference, 1), (run, 0)):
+        found = details.wer_by_speaker(utterances, speakers)
+        assert [(each["speaker"], each["WER"]) for each in found] == [(str(speaker), rate) for speaker in speakers]
+    assert details.worst_speakers(None) == []
+
+
+@pytest.mark.parametrize("said", ["THE\u3000CAT", "THE  CAT", "THE CAT "])
+def test_other_white_space_is_no_error(tmp_path, said):
+    found = details_of(make_results(tmp_path, [("61-1-0", 1.0, "THE CAT", said), SPEECH[2]]))
+    assert [each["id"] for each in found["worst"]] == ["62-1-0"]
+    assert found["WER by length"][0]["errors"] == 0
+
+
+def test_no_errors_in_no_words_are_a_rate_of_0(tmp_path):
+    found = details_of(make_results(tmp_path, [("61-1-0", 1.0, "", ""), ("62-1-0", 9.0, "A", "A")]))
+    assert [bar["WER"] for bar in found["WER by length"]] == [0, 0]
+
+
+def test_counts_that_do_not_fit_their_texts_are_refused(tmp_path):
+    source = make_results(tmp_path)
+    path = tmp_path / "utterance_scores.tsv"
+    text = path.read_text().replace("\t1\t0\t0\t3\t", "\t0\t1\t1\t3\t")
+    with output_folder(tmp_path, "pyacl_infer.py") as out:
+        out.write_text(path.name, text)
+    with pytest.raises(SuiteError, match=r"expected 1 errors of utterance 61-1-1, as its texts have, found 2"):
+        read_utterances(Source(source.folder))
 
 
 @pytest.mark.parametrize("name", ["own recording", "61-1", "x-1-2", "61-1-2-3", "٦١-1-2", "01-2-3"])

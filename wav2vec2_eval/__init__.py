@@ -20,6 +20,6 @@ from .machine.start import prepare_script
 prepare_script()
 switch_off_reporting()
 
-__version__ = "1.1.dev0"  # what --version prints; nothing else says it
+__version__ = "1.1.dev0"  # what --version prints; onnx2om.sh reads this line
 MODEL_ID = "facebook/wav2vec2-base-960h"
 MODEL_NAME = MODEL_ID.rpartition("/")[2]

@@ -6,7 +6,7 @@ environment variable PYTHON names the Python to use, default python3.
 
     bash test/eval_acc_perf.sh --demo
     bash test/eval_acc_perf.sh --which_dataset=clean --dataset_path=/data/LibriSpeech
-    bash test/eval_acc_perf.sh --which_dataset=clean --attention_mask --precision=f32,bf16,int8
+    bash test/eval_acc_perf.sh --which_dataset=clean --attention_mask --precision=f32,int8
 """
 
 # eval_acc_perf.sh starts this module before the suite's Python is found: it needs Python 3.9 and no package.

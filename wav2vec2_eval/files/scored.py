@@ -86,11 +86,9 @@ def score(transcripts: Iterable[Transcript], normalize_text: str = NONE) -> Iter
     waiting = iter(transcripts)
     while chunk := _next(waiting):
         # References have single blanks alone between their words (`new_utterance`); a model may write others.
-        texts = [
-            (each.utterance.text, _WHITE_SPACE.sub(" ", each.text)) for each in chunk if each.utterance.text is not None
-        ]
+        texts = [(each.utterance.text, one_blank(each.text)) for each in chunk if each.utterance.text is not None]
         raw = _align(texts)
-        normalized = None if normalize is None else _align([_normalize(normalize, *each) for each in texts])
+        normalized = None if normalize is None else _align([normalize_both(normalize, *each) for each in texts])
         for each in chunk:
             if each.utterance.text is None:
                 yield Scored(each, None)
@@ -113,7 +111,13 @@ def _align(texts: list[tuple[str, str]]) -> Iterator[Errors]:
     return iter(text_errors([reference for reference, _ in texts], [hypothesis for _, hypothesis in texts]))
 
 
-def _normalize(normalize: Callable[[str], str], reference: str, hypothesis: str) -> tuple[str, str]:
+def one_blank(hypothesis: str) -> str:
+    """A hypothesis as it is aligned: other white space is a blank, as in the references."""
+    return _WHITE_SPACE.sub(" ", hypothesis)
+
+
+def normalize_both(normalize: Callable[[str], str], reference: str, hypothesis: str) -> tuple[str, str]:
+    """A reference and its hypothesis, normalised."""
     first = normalize(reference)
     return first, first if hypothesis == reference else normalize(hypothesis)
 

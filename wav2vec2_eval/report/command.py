@@ -32,14 +32,14 @@ from ..machine.terminal import say
 from ..sources.recording_table import Columns
 from ..speech.normalization import NONE
 from .comparison import check_comparable, check_sums, compare_wer, ratios, without_other_normalizers
-from .details import details
+from .details import details, worst_speakers
+from .figures import COMPARED
 from .results import Results, differing, read_results, titles
 from .table import format_summary
 from .utterances import Utterances, read_utterances
 
 SCRIPT = "wav2vec2_eval.report"
 VERSIONS_OF = ("numpy", "onnx", "onnxruntime", "openvino", "torch", "transformers", "jiwer", "whisper-normalizer")
-_COMPARED = ("WER difference", "WER difference 95% low", "WER difference 95% high", "probability of improvement")
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -154,7 +154,7 @@ def summarise(all_results: Sequence[Results], every: Sequence[Utterances | None]
             "differing conditions": differing(summary["conditions"].values()),
             "ratios": {names[at]: ratios(figures[at], figures[reference]) for at in others},
             "comparisons": {
-                name: dict(zip(_COMPARED, (found.difference, *found.interval, found.improvement)))
+                name: dict(zip(COMPARED, (found.difference, *found.interval, found.improvement)))
                 for name, found in compared.items()
                 if found is not None
             },
@@ -166,8 +166,9 @@ def summarise(all_results: Sequence[Results], every: Sequence[Utterances | None]
     }
     texts = texts_of([each.source for each in all_results])
     summary["texts"] = "as they are" if texts == NONE else f"normalized ({texts})"
+    speakers = worst_speakers(every[reference])
     summary["details"] = {
-        name: details(results, utterances)
+        name: details(results, utterances, speakers)
         for name, results, utterances in zip(names, all_results, every)
         if utterances is not None
     }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from array import array
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +17,7 @@ import numpy as np
 from ..files.journal import read_journal
 from ..files.manifest import Manifest, check_same_keys
 from ..files.names import JOURNAL_NAME, MANIFEST_NAME, UTTERANCES_NAME
+from ..speech import wer
 from ..speech.audio import SAMPLE_RATE
 from ..speech.bootstrap import wer_interval
 from ..speech.totals import HIGH, LOW
@@ -42,16 +43,16 @@ class Latencies(NamedTuple):
     gears_s: list[float]  # the lengths to which they were padded, ascending; empty: they were not, or it is not known
 
 
-def details(results: Results, utterances: Utterances) -> dict[str, Any]:
-    """Everything about one folder that is not in the table."""
+def details(results: Results, utterances: Utterances, speakers: Sequence[int] = ()) -> dict[str, Any]:
+    """Everything about one folder that is not in the table; the WER of these speakers, and of no others."""
     latencies = read_latencies(results, utterances)
-    is_timed = utterances.num_samples >= 0
+    has_length = utterances.num_samples >= 0
     seconds = utterances.num_samples / SAMPLE_RATE
     found: dict[str, Any] = {
         "WER by length": wer_by_length(
-            seconds[is_timed], utterances.judged_errors[is_timed], utterances.judged_words[is_timed]
+            seconds[has_length], utterances.judged_errors[has_length], utterances.judged_words[has_length]
         ),
-        "WER by speaker": wer_by_speaker(utterances),
+        "WER by speaker": wer_by_speaker(utterances, speakers),
         "latency by length": _latency_by_length(results, latencies),
         "latency histogram": None if latencies is None else histogram(latencies.ms),
         "time": time_shares(results.times),
@@ -83,28 +84,34 @@ def wer_by_length(seconds: np.ndarray, errors: np.ndarray, words: np.ndarray) ->
     ]
 
 
-def wer_by_speaker(utterances: Utterances) -> list[dict[str, Any]]:
-    """The WER of each speaker, the highest first; nothing if the speakers are not known."""
-    if utterances.speakers is None:
+def worst_speakers(utterances: Utterances | None) -> list[int]:
+    """The speakers with the highest WER, that one first; none if the speakers are not known."""
+    if utterances is None or utterances.speakers is None:
         return []
     scored = utterances.judged_words >= 0
-    speakers, errors = utterances.speakers[scored], utterances.judged_errors[scored]
-    words = utterances.judged_words[scored]
-    names, places = np.unique(speakers, return_inverse=True)
-    num_errors, num_words = (np.bincount(places, each, len(names)) for each in (errors, words))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        rates = num_errors / num_words
-    worst_first = np.lexsort((names, -rates))[:MOST_SPEAKERS]
-    return [
-        {"speaker": str(names[place]), **_rate(errors[places == place], words[places == place])}
-        for place in worst_first
-    ]
+    names, places = np.unique(utterances.speakers[scored], return_inverse=True)
+    errors, words = (
+        np.bincount(places, each[scored], len(names)) for each in (utterances.judged_errors, utterances.judged_words)
+    )
+    rates = [wer.rate(*each) for each in zip(errors, words)]
+    return [int(name) for _, name in sorted(zip(rates, names), key=lambda each: (-each[0], each[1]))[:MOST_SPEAKERS]]
+
+
+def wer_by_speaker(utterances: Utterances, speakers: Sequence[int]) -> list[dict[str, Any]]:
+    """The WER of each of these speakers."""
+    if utterances.speakers is None:
+        return []
+    found = []
+    for speaker in speakers:
+        own = (utterances.speakers == speaker) & (utterances.judged_words >= 0)
+        found.append({"speaker": str(speaker), **_rate(utterances.judged_errors[own], utterances.judged_words[own])})
+    return found
 
 
 def _rate(errors: np.ndarray, words: np.ndarray, with_interval: bool = False) -> dict[str, Any]:
     num_errors, num_words = int(errors.sum()), int(words.sum())
     found: dict[str, Any] = {"utterances": len(errors), "words": num_words, "errors": num_errors}
-    found["WER"] = num_errors / num_words if num_words else None
+    found["WER"] = finite(wer.rate(num_errors, num_words))
     if with_interval and num_words:
         interval = wer_interval(count(errors, words), _REPLICATES)
         found |= {} if interval is None else {LOW: interval.low, HIGH: interval.high}
@@ -125,7 +132,7 @@ def read_latencies(results: Results, utterances: Utterances) -> Latencies | None
     warm_up = results.run.warm_up or 0
     known = (utterances.num_samples >= 0) & (utterances.pure_s >= 0)
     if results.source.has(JOURNAL_NAME) and results.source.has(UTTERANCES_NAME):
-        found = _in_journal(results)
+        found = _in_journal(results, utterances)
     elif known.any() and not results.is_chunked:
         found = Latencies(utterances.num_samples[known] / SAMPLE_RATE, 1000 * utterances.pure_s[known], [])
     else:
@@ -133,7 +140,7 @@ def read_latencies(results: Results, utterances: Utterances) -> Latencies | None
     return found._replace(seconds=found.seconds[warm_up:], ms=found.ms[warm_up:]) if len(found.ms) > warm_up else None
 
 
-def _in_journal(results: Results) -> Latencies:
+def _in_journal(results: Results, utterances: Utterances) -> Latencies:
     """The latencies in the journal, in the order of the manifest."""
     journal = read_journal(results.source)
     manifest = Manifest(results.source.folder / MANIFEST_NAME, results.source)
@@ -142,7 +149,9 @@ def _in_journal(results: Results) -> Latencies:
     check_same_keys(manifest, journal, f"{results.source.folder}: results")
     samples, latencies = array("q"), array("d")
     lengths = set()
-    for (key, entries), new_samples in zip(manifest.rows(), manifest.parts.new_samples(manifest, references)):
+    lengths_known = not results.is_chunked and references.has_keys_of(manifest) and len(utterances) == len(manifest)
+    all_samples = utterances.num_samples if lengths_known else manifest.parts.new_samples(manifest, references)
+    for (key, entries), new_samples in zip(manifest.rows(), all_samples):
         latency = journal[key].latency
         samples.append(new_samples)
         latencies.append(latency.pure_ms if latency.elapsed_ms is None else latency.elapsed_ms)
@@ -183,8 +192,13 @@ def time_shares(times: Mapping[str, float]) -> dict[str, float]:
     return {"wall (s)": wall_s, **{name: times[label] / 1000 for name, label in _SHARES.items() if label in times}}
 
 
+def finite(rate: float) -> float | None:
+    """JSON has no infinity."""
+    return rate if math.isfinite(rate) else None
+
+
 def worst(judged: Judged) -> dict[str, Any]:
-    """An utterance with its edits, words as texts. JSON has no infinity: such a WER is null."""
+    """An utterance with its edits, words as texts."""
     edits = [[edit.kind, " ".join(edit.reference), " ".join(edit.hypothesis)] for edit in judged.edits]
     return {
         "id": judged.row.utterance_id,
@@ -193,6 +207,6 @@ def worst(judged: Judged) -> dict[str, Any]:
         "hypothesis": " ".join(word for edit in judged.edits for word in edit.hypothesis),
         "errors": judged.errors,
         "words": judged.words,
-        "WER": judged.wer if math.isfinite(judged.wer) else None,
+        "WER": finite(judged.wer),
         "edits": edits,
     }

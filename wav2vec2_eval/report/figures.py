@@ -23,7 +23,8 @@ class Figure(NamedTuple):
     meaning: str
 
 
-_ERRORS = "words that differ from the references"
+# How a run differs from the reference, in summary.json.
+COMPARED = ("WER difference", "WER difference 95% low", "WER difference 95% high", "probability of improvement")
 # The first expression that matches a label describes it; a meaning may refer to its groups.
 _FIGURES = {
     r"WER": Figure(

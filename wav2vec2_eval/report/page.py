@@ -16,14 +16,24 @@ import jinja2
 from markupsafe import Markup
 
 from ..speech.totals import HIGH, LOW
-from .figures import DIFFERENCE, GROUPS, IMPROVEMENT, RATIO, THIN_SPACE, TIMES, UNKNOWN, Figure, describe, show
+from .figures import (
+    COMPARED,
+    DIFFERENCE,
+    GROUPS,
+    IMPROVEMENT,
+    RATIO,
+    THIN_SPACE,
+    TIMES,
+    UNKNOWN,
+    Figure,
+    describe,
+    show,
+)
 from .pictures import MARKERS, draw
 
 MOST_PLAYERS = 10
 MOST_AUDIO = 1_500_000  # bytes of FLAC: in the page, as text, they take a third more, and the page stays below 3 MB
 MOST_TEXT, MOST_OF_PART = 4000, 600  # characters of an utterance's edits that are shown, and of one of them
-_EDITS = ("substitutions", "deletions", "insertions")
-_COMPARED = ("WER difference", "WER difference 95% low", "WER difference 95% high", "probability of improvement")
 
 
 def render(summary: Mapping[str, Any], players: Mapping[str, bytes] | None = None) -> str:
@@ -132,7 +142,7 @@ def _interval(column: Mapping[str, Any], unit: str, labels: tuple[str, str] = (L
 
 def _comparison_rows(summary: Mapping[str, Any], figures: Mapping[str, Any]) -> list[dict[str, Any]]:
     columns = [summary["comparisons"].get(title, {}) for title in figures]
-    difference, low, high, improvement = _COMPARED
+    difference, low, high, improvement = COMPARED
     differences = _cells(columns, difference, "points", signed=True)
     intervals = [_interval(column, "points", (low, high), signed=True) for column in columns]
     probabilities = [f"{column[improvement]:.3f}" if improvement in column else "" for column in columns]
@@ -178,7 +188,7 @@ def _result(figures: Mapping[str, Any]) -> list[str]:
 
 def _verdict(summary: Mapping[str, Any], title: str) -> str:
     """What the paired interval says about a run and the reference."""
-    difference, low, high, _ = _COMPARED
+    difference, low, high, _ = COMPARED
     found = summary.get("comparisons", {}).get(title, {})
     if not all(isinstance(found.get(label), (int, float)) for label in (difference, low, high)):
         return ""

@@ -40,7 +40,6 @@ logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it says that it looks
 
 MARKERS = "os^DvPX*"  # of the runs, in order; the page's style sheet has as many colours, and the page these shapes
 MOST_POINTS = 12_000  # in all panels of a picture
-MOST_SPEAKERS = 40
 _WIDTH = 400  # points, which are pixels where the page shows the picture in its own size
 _LONGEST_NAME = 44  # characters
 
@@ -168,7 +167,7 @@ def _wer_by_length(titles: Sequence[str], runs: Mapping[str, Any]) -> Picture | 
 
 def _wer_by_speaker(titles: Sequence[str], runs: Mapping[str, Any]) -> Picture | None:
     rates = {title: {row["speaker"]: row.get("WER") for row in rows} for title, rows in runs.items()}
-    speakers = list(dict.fromkeys(speaker for each in rates.values() for speaker in each))[:MOST_SPEAKERS]
+    speakers = list(dict.fromkeys(speaker for each in rates.values() for speaker in each))
     if not any(rate is not None for each in rates.values() for rate in each.values()):
         return None
     with _drawing(56 + max(16, 8 + 4 * len(rates)) * max(3, len(speakers))) as (drawing, svg):
@@ -192,7 +191,7 @@ def _wer_by_speaker(titles: Sequence[str], runs: Mapping[str, Any]) -> Picture |
         "accuracy",
         "wer-by-speaker",
         "WER by speaker",
-        f"The WER of each speaker, the highest of {next(iter(runs))} first.",
+        "The speakers with the highest WER of the run that others are compared with.",
         svg[0],
         [
             Numbers(
@@ -329,7 +328,8 @@ def _time(titles: Sequence[str], runs: Mapping[str, Any]) -> Picture | None:
             for part, hatch in zip([*parts, max(0.0, each["wall (s)"] - sum(parts))], _HATCHES):
                 axes.barh(place + 0.1, part, 0.4, left=start, **_part_style(hatch, color))
                 start += part
-        axes.set_xlim(0, 1.02 * max(each["wall (s)"] for each in runs.values()))
+        longest = max(max(each["wall (s)"], sum(each.get(name, 0) for name in _PARTS)) for each in runs.values())
+        axes.set_xlim(0, 1.02 * longest)
         axes.set_xlabel("wall time of the run (s)")
         names = [*(part.removesuffix(" (s)") for part in _PARTS), "the rest"]
         axes.figure.legend(

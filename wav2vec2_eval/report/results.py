@@ -41,10 +41,6 @@ class Results(NamedTuple):
         return self.run.script == BASELINE_SCRIPT
 
     @property
-    def is_scored(self) -> bool:
-        return self.run.scored is not False
-
-    @property
     def is_chunked(self) -> bool:
         return bool(self.run.of_data.chunked)
 
@@ -66,7 +62,7 @@ def read_results(source: Source, num_utterances: int | None, soc_version: str | 
     try:
         inferences = _count(times["total infer num"])
         utterances = num_utterances if is_chunked and num_utterances is not None else inferences
-        if utterances != (num_utterances or utterances):
+        if num_utterances is not None and utterances != num_utterances:
             raise SuiteError(
                 f"{source.folder}: {INFER_TIME_NAME} is of {inferences} inferences, {SCORES_NAME} of {num_utterances} "
                 f"utterances; run the steps again"

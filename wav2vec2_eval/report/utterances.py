@@ -12,8 +12,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..errors import SuiteError
 from ..files.file_list import Source
-from ..files.scored import Row, read_scored
+from ..files.names import SCORES_NAME
+from ..files.scored import Row, normalize_both, one_blank, read_scored
 from ..sources.splits import CUSTOM
 from ..speech import wer
 from ..speech.normalization import NONE, normalizer
@@ -37,7 +39,7 @@ class Judged(NamedTuple):
 
     @property
     def wer(self) -> float:
-        return self.errors / self.words if self.words else float(self.errors and "inf")
+        return wer.rate(self.errors, self.words)
 
 
 class Confusion(NamedTuple):
@@ -73,7 +75,7 @@ def digest(row: Row) -> int:
 
 
 def read_utterances(source: Source, normalize_text: str = NONE) -> Utterances:
-    """Read the files of scores. Memory grows by some 60 bytes per utterance, whatever its texts.
+    """Read the files of scores. Memory grows by some 60 bytes per utterance, 8 per wrong word, and the distinct words.
 
     The errors of `judged_errors`, `confusions` and `worst` are those of texts that `normalize_text` has normalised.
 
@@ -88,6 +90,11 @@ def read_utterances(source: Source, normalize_text: str = NONE) -> Utterances:
     has_speakers = data != CUSTOM  # ids of others may look alike, and mean a date
     for judged in _judge(read_scored(source), normalize):
         row = judged.row
+        if normalize is None and row.errors is not None and judged.errors != row.errors.errors:
+            raise SuiteError(
+                f"{source.folder / SCORES_NAME}: expected {judged.errors} errors of utterance {row.utterance_id}, as "
+                f"its texts have, found {row.errors.errors}; run the scoring again"
+            )
         digests.append(digest(row))
         num_samples.append(-1 if row.num_samples is None else row.num_samples)
         pure_s.append(-1 if row.pure_s is None else row.pure_s)
@@ -131,10 +138,8 @@ def _texts(row: Row, normalize: Callable[[str], str] | None) -> tuple[str, str]:
     """Reference and hypothesis; twice nothing if there is no reference."""
     if row.errors is None:
         return "", ""
-    if normalize is None:
-        return row.reference, row.hypothesis
-    reference = normalize(row.reference)
-    return reference, reference if row.hypothesis == row.reference else normalize(row.hypothesis)
+    texts = row.reference, one_blank(row.hypothesis)
+    return texts if normalize is None else normalize_both(normalize, *texts)
 
 
 class _Confused:

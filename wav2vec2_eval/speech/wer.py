@@ -35,7 +35,7 @@ class WordErrors(NamedTuple):
     @property
     def wer(self) -> float:
         """Errors per reference word; infinite for a hypothesis with words and a reference without."""
-        return _rate(self.errors, self.words)
+        return rate(self.errors, self.words)
 
 
 class CharacterErrors(NamedTuple):
@@ -53,7 +53,7 @@ class CharacterErrors(NamedTuple):
     @property
     def cer(self) -> float:
         """Errors per reference character; infinite for a hypothesis with characters and a reference without."""
-        return _rate(self.errors, self.characters)
+        return rate(self.errors, self.characters)
 
 
 class Errors(NamedTuple):
@@ -160,7 +160,8 @@ def total(scores: Iterable[WordErrors]) -> WordErrors:
     return sums
 
 
-def _rate(errors: int, length: int) -> float:
+def rate(errors: int, length: int) -> float:
+    """Errors per word or character; of nothing 0 without an error, and infinite with one."""
     if length:
         return errors / length
     return float("inf") if errors else 0.0
