@@ -309,7 +309,7 @@ class Evaluation:
             options.append(f"--max_wer={self.args.max_wer}")
         if self.args.dataset_path is not None:
             options += [f"--audio={self.args.dataset_path}", *given(self.args, "audio_column", "text_column")]
-        self._python("-m", "wav2vec2_eval.report", *results, *options, *(["--quiet"] if is_quiet() else []))
+        self._python("-m", "wav2vec2_eval.report", *results, *options)
 
     def _model(self, precision: str = "f32") -> Path:
         """The name of the file that computes in a precision."""
@@ -330,11 +330,12 @@ class Evaluation:
         return f"--workspace={int(lines > 1)}"
 
     def _script(self, name: str, *options: str) -> None:
-        self._python(f"{ROOT}/{name}", *options, *(["--quiet"] if is_quiet() else []))
+        self._python(f"{ROOT}/{name}", *options)
 
     def _python(self, *arguments: str) -> None:
         """Run Python with the suite on its module path. -P keeps the current folder off it, in worker processes too."""
-        run([self.python, "-P", *arguments], environment(str(ROOT)))
+        quiet = ["--quiet"] if is_quiet() else []
+        run([self.python, "-P", *arguments, *quiet], environment(str(ROOT)))
 
 
 def given(args: argparse.Namespace, *names: str) -> list[str]:

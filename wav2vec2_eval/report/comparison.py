@@ -22,7 +22,7 @@ _NO_RATIOS = (LOW, HIGH, "words", "scored utterances", "utterances", "chunks")
 
 
 def check_sums(results: Results, utterances: Utterances) -> None:
-    """Raise SuiteError unless the scores of the whole set are the sums of those of its utterances."""
+    """Raise SuiteError unless the whole set has as many errors and words as its utterances have together."""
     scored = utterances.words >= 0
     sums = {"errors": int(utterances.errors[scored].sum()), "words": int(utterances.words[scored].sum())}
     figures = results.figures
@@ -42,9 +42,9 @@ def check_comparable(
     """Raise SuiteError, with what differs, unless all columns are of the same utterances, with the same references."""
     columns = list(zip(all_titles, all_results, every))
     known = [column for column in columns if column[2] is not None]
-    for first, others in ((columns[0], columns[1:]), *((known[0], known[1:]) for _ in known[:1])):
-        for other in others:
-            _check_pair(first, other)
+    for comparable in (columns, known):
+        for other in comparable[1:]:
+            _check_pair(comparable[0], other)
 
 
 def _check_pair(first: tuple[str, Results, Utterances | None], second: tuple[str, Results, Utterances | None]) -> None:

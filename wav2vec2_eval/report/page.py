@@ -245,7 +245,7 @@ def _glossary(summary: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     labels = [label for label in _labels(summary.get("figures", {}).values()) if label not in (LOW, HIGH)]
     entries = [(label, describe(label)) for label in labels]
     if summary.get("comparisons"):
-        entries += [("WER difference", DIFFERENCE), ("probability of improvement", IMPROVEMENT)]
+        entries += [(COMPARED[0], DIFFERENCE), (COMPARED[-1], IMPROVEMENT)]
     if summary.get("ratios"):
         entries.append((f"ratio ({TIMES})", RATIO))
     return [(_anchor(label), _shown(label), figure.meaning) for label, figure in entries if figure.meaning]

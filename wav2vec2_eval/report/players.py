@@ -33,7 +33,7 @@ def read_players(
         raise SuiteError("--audio: the results do not say of which data set they are; leave it out")
     wanted = dict(islice(_wanted(details).items(), MOST_PLAYERS))
     dataset = open_dataset(which, audio, columns=columns, may_lack_files=True)
-    places = {utterance_id: index for index, utterance_id in enumerate(dataset.ids) if utterance_id in set(wanted)}
+    places = {utterance_id: index for index, utterance_id in enumerate(dataset.ids) if utterance_id in wanted}
     missing = next((each for each in wanted if each not in places), None)
     if missing is not None:
         raise SuiteError(f"--audio={audio}: expected the data set of the results, but utterance {missing} is not in it")

@@ -89,10 +89,10 @@ def read_utterances(source: Source, normalize_text: str = NONE) -> Utterances:
     confused, worst = _Confused(), wer.Worst[Judged](NUM_WORST)
     has_speakers = data != CUSTOM  # ids of others may look alike, and mean a date
     for judged in _judge(read_scored(source), normalize):
-        row = judged.row
-        if normalize is None and row.errors is not None and judged.errors != row.errors.errors:
+        row, found = judged.row, judged.errors
+        if normalize is None and row.errors is not None and found != row.errors.errors:
             raise SuiteError(
-                f"{source.folder / SCORES_NAME}: expected {judged.errors} errors of utterance {row.utterance_id}, as "
+                f"{source.folder / SCORES_NAME}: expected {found} errors of utterance {row.utterance_id}, as "
                 f"its texts have, found {row.errors.errors}; run the scoring again"
             )
         digests.append(digest(row))
@@ -100,14 +100,15 @@ def read_utterances(source: Source, normalize_text: str = NONE) -> Utterances:
         pure_s.append(-1 if row.pure_s is None else row.pure_s)
         errors.append(-1 if row.errors is None else row.errors.errors)
         words.append(-1 if row.errors is None else row.errors.words)
-        judged_errors.append(judged.errors)
+        judged_errors.append(found)
         judged_words.append(judged.words)
         match = _LIBRISPEECH_ID.fullmatch(row.utterance_id) if has_speakers else None
         has_speakers = match is not None
         if match is not None:
             speakers.append(int(match[1]))
-        confused.add(judged.edits)
-        worst.add(judged.wer, max(judged.errors, 0), judged)
+        if found > 0:
+            confused.add(judged.edits)
+            worst.add(judged.wer, found, judged)
     return Utterances(
         digests=np.array(digests, np.uint32),
         num_samples=np.array(num_samples, np.int64),

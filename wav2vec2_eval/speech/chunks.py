@@ -105,7 +105,7 @@ def check(chunking: Chunking) -> None:
 def join(chunks: Iterable[Chunk], frames: Iterable[np.ndarray]) -> np.ndarray:
     """The (F, V) frames of a recording, from the (F_i, V) frames of its chunks; those of padding are left out.
 
-    A recording that is not cut keeps all of its frames, with those of its padding, which are decoded everywhere.
+    A recording that is not cut keeps all its frames. Some may be of its padding, which is decoded everywhere.
     """
     parts = list(zip(chunks, frames))
     if len(parts) == 1:
