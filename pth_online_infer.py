@@ -152,8 +152,6 @@ def infer_all(engine: Engine, job: Job) -> Inferred:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
-    import torch
-
     from wav2vec2_eval.engines.pytorch import PytorchEngine, open_device
     from wav2vec2_eval.files.data_folder import read_skipped, write_skipped
     from wav2vec2_eval.files.names import CTM_NAME, INFER_TIME_NAME, SKIPPED_NAME
@@ -182,8 +180,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         how = Preparation(model_folder.feature_extractor(args.model_name_or_path), args.gears, chunking)
         symbols = model_folder.symbols(args.model_name_or_path, args.target_lang)
         device = open_device(args.device)
-        dtype = getattr(torch, PRECISIONS[args.dtype])
-        model = load_model(args.model_name_or_path, dtype=dtype, target_lang=args.target_lang)
+        model = load_model(args.model_name_or_path, target_lang=args.target_lang)
 
         with PytorchEngine(model, device, args.dtype, args.num_threads) as engine:
             say(str(engine.conditions))

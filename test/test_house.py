@@ -35,7 +35,7 @@ RULES = {
 # Third-party package -> the wings and modules that may import it.
 OWNERS = {
     "onnxruntime": "engines.onnxruntime_cpu",
-    "openvino": "engines.openvino_cpu engines.openvino_model",
+    "openvino": "engines.openvino_cpu engines.openvino_model engines.narrow_groups",
     "acl": "engines.npu.acl_runtime",
     "jinja2": "report.page",
     "matplotlib": "report.pictures",

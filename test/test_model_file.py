@@ -11,8 +11,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from wav2vec2_eval.engines import model_file
 from wav2vec2_eval.engines.model_file import check_seal, external_files, model_digest, read_metadata, seal
 from wav2vec2_eval.errors import SuiteError
+from wav2vec2_eval.files.atomic import file_digest
 
 
 def external(name: str, location: str | None, **others: str) -> onnx.TensorProto:
@@ -196,3 +198,25 @@ def test_graphs_nested_without_end(tmp_path):
     (tmp_path / "m.onnx").write_bytes(b"\x3a" + length + b"".join(reversed(headers)))
     (tmp_path / "deep").touch()
     assert external_files(tmp_path / "m.onnx") == {"deep"}
+
+
+def test_a_file_is_read_for_its_digest_only_once(tmp_path, monkeypatch):
+    """Until it changes, be it to as many bytes."""
+    read = []
+
+    def digest(path: Path) -> str:
+        read.append(path.name)
+        return file_digest(path)
+
+    monkeypatch.setattr(model_file, "file_digest", digest)
+    path = write_model(tmp_path / "m.onnx", [external("x", "w.data")])
+    weights = tmp_path / "w.data"
+    weights.write_bytes(np.array([1, 2, 3], np.float32).tobytes())
+    first = model_digest(path)
+    assert model_digest(path) == first
+    assert read == ["m.onnx", "w.data"]
+    changed = tmp_path / "new.data"
+    changed.write_bytes(np.array([1, 2, 4], np.float32).tobytes())
+    changed.replace(weights)
+    assert model_digest(path) != first
+    assert read == ["m.onnx", "w.data", "w.data"]

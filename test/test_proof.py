@@ -113,9 +113,9 @@ def test_an_engine_other_than_onnxruntime_is_compared_too(model, models, monkeyp
 
     open_engine = proof.open_engine
 
-    def opened(path, *, num_threads, engine):
+    def opened(path, *, engine, **options):
         shown.append(engine)
-        return open_engine(path, num_threads=num_threads, engine=engine)
+        return open_engine(path, engine=engine, **options)
 
     monkeypatch.setattr(proof, "open_engine", opened)
     monkeypatch.setattr(proof, "relative_error", openvino_is_wrong)

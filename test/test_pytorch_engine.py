@@ -18,7 +18,7 @@ from wav2vec2_eval.engines.pytorch import Device, PytorchEngine, open_device
 from wav2vec2_eval.errors import SuiteError
 from wav2vec2_eval.sources.pytorch_model import load_model
 
-from conftest import ORDER, noise, script_main
+from conftest import DEMO, ORDER, noise, script_main
 
 LENGTHS = (9_000, 400, 33_361)
 NPU_SECONDS = 0.02  # of the fake device's work
@@ -98,7 +98,7 @@ def test_the_clock_is_fenced_before_and_after_each_forward_pass(model, monkeypat
 def test_lower_precisions_are_near_and_named_as_pytorch_names_them(model_folder, precision):
     name = {"f32": "float32", "bf16": "bfloat16", "f16": "float16"}[precision]
     exact = load_model(str(model_folder))
-    lower = load_model(str(model_folder), dtype=getattr(torch, name))
+    lower = load_model(str(model_folder))
     with PytorchEngine(exact, open_device("cpu"), "f32", num_threads=2) as engine:
         expected = [result.outputs[0] for result in engine.stream(waveforms())]
     with PytorchEngine(lower, open_device("cpu"), precision, num_threads=2) as engine:
@@ -110,6 +110,72 @@ def test_lower_precisions_are_near_and_named_as_pytorch_names_them(model_folder,
         assert max(errors) == 0
     else:
         assert 1e-5 < max(errors) < 0.1  # the precision was lower, and not much worse than that
+
+
+def test_the_weights_are_those_that_are_loaded_in_the_precision(model, model_folder):
+    loaded = load_model(str(model_folder), dtype=torch.bfloat16)
+    with PytorchEngine(model, open_device("cpu"), "bf16", num_threads=1):
+        for weight, expected in zip(model.parameters(), loaded.parameters(), strict=True):
+            assert weight.dtype == torch.bfloat16 and torch.equal(weight, expected)
+
+
+def wrong_below_float32(model, monkeypatch, change):
+    """Let the model compute `change` of its logits below float32."""
+    forward = model.forward
+
+    def changed(samples):
+        logits = forward(samples).logits
+        return CausalLMOutput(logits=logits if samples.dtype == torch.float32 else change(logits))
+
+    monkeypatch.setattr(model, "forward", changed)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "f16"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        torch.zeros_like,
+        lambda logits: logits.roll(1, 1),
+        lambda logits: logits * torch.nan,
+        lambda logits: logits[:, 1:],
+    ],
+)
+def test_a_precision_in_which_the_model_is_wrong_is_refused(model, monkeypatch, precision, change):
+    wrong_below_float32(model, monkeypatch, change)
+    with pytest.raises(SuiteError, match=r"PyTorch .* computes wrongly: .*; use --dtype=float32, or ") as refusal:
+        PytorchEngine(model, cpu_device(), precision, num_threads=1)
+    assert "\n" not in str(refusal.value) and " on a device, " in str(refusal.value)
+
+
+def test_float32_is_the_reference_and_costs_nothing(model, monkeypatch):
+    monkeypatch.setattr(model, "forward", lambda _: pytest.fail("an utterance that nobody asked for"))
+    PytorchEngine(model, open_device("cpu"), "f32", num_threads=1)
+
+
+def test_the_script_ends_with_the_refusal(speech, model_folder, tmp_path, monkeypatch):
+    main = script_main("pth_online_infer.py")
+    monkeypatch.setattr(pytorch, "relative_error", lambda *_: 1.2)
+    options = ("--which_dataset=clean", f"--dataset_path={speech}", f"--model_name_or_path={model_folder}")
+    with pytest.raises(
+        SuiteError, match=r"bfloat16 computes wrongly: .* by 1\.2e\+00 relative, expected at most 8e-02"
+    ):
+        main([f"--pred_res_save_path={tmp_path / 't.txt'}", "--dtype=bfloat16", *options])
+    assert not (tmp_path / "t.txt").exists()
+
+
+def test_narrow_convolutions_stay_in_float32_on_a_cpu():
+    """The demo's positional convolution has 12 channels per group and 64 taps."""
+    model = load_model(str(DEMO / "model"))
+    convolutions = [module for module in model.modules() if isinstance(module, torch.nn.Conv1d)]
+    seen = []
+    convolutions[-1].register_forward_hook(lambda _, inputs, output: seen.append((inputs[0].dtype, output.dtype)))
+    with PytorchEngine(model, open_device("cpu"), "bf16", num_threads=2) as engine:
+        assert [module.weight.dtype for module in convolutions] == [torch.bfloat16] * 7 + [torch.float32]
+        (result,) = engine.stream(waveforms([9_000]))
+    assert seen[-1] == (torch.float32, torch.float32), "before the engine's own hook"
+    with PytorchEngine(load_model(str(DEMO / "model")), open_device("cpu"), "f32", num_threads=2) as engine:
+        (expected,) = engine.stream(waveforms([9_000]))
+    assert 1e-4 < np.abs(result.outputs[0] - expected.outputs[0]).max() / np.abs(expected.outputs[0]).max() < 0.05
 
 
 def test_conditions(model):

@@ -14,11 +14,13 @@ import mmap
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from ..errors import SuiteError
 from ..files.atomic import file_digest
+from ..files.names import CONVERSION_SUFFIX
 from .base import unusable
 
 # For each message, the fields that lead to a tensor: their numbers, and the messages in them
@@ -57,13 +59,29 @@ class _Field(NamedTuple):
     end: int
 
 
+def conversion_folder(path: Path) -> Path:
+    """The folder beside a model for what engines make of it: its conversion, and the verdicts on its engines."""
+    return path.with_name(f"{path.stem}{CONVERSION_SUFFIX}")
+
+
 def model_digest(path: Path) -> str:
     """SHA-256 of the file; for a model with external data, of its digest and theirs, in the order of their names.
 
     Raises SuiteError for what `external_files` refuses.
     """
-    digests = [file_digest(file) for file in (path, *(path.parent / name for name in sorted(external_files(path))))]
+    files = (path, *(path.parent / name for name in sorted(external_files(path))))
+    digests = [_digest(file.resolve(), file.stat()) for file in files]
     return digests[0] if len(digests) == 1 else hashlib.sha256(" ".join(digests).encode()).hexdigest()
+
+
+def _digest(path: Path, status: os.stat_result) -> str:
+    """SHA-256 of a file, computed once in a process: a start asks several times, and a model may have gigabytes."""
+    return _digest_of(path, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+@lru_cache(maxsize=16)
+def _digest_of(path: Path, *_status: int) -> str:
+    return file_digest(path)
 
 
 def seal(path: Path) -> None:

@@ -27,6 +27,7 @@ from ..speech.padding import GEAR_STEP
 from . import batching
 from .base import Arrays, Conditions, Engine, Result, check_model, failed, unusable
 from .model_file import read_metadata
+from .narrow_groups import widen
 from .openvino_model import ports, read_in_2d, read_model
 from .precision import PRECISIONS
 from .side_by_side import Executor, run_side_by_side
@@ -129,6 +130,8 @@ class OpenVinoEngine(Engine):
         if precision == "bf16" and not has_bf16:
             raise SuiteError(f"--precision=bf16: {cpu_name()} has no bfloat16 instructions; use f32")
         model = read_in_2d(core, model_path) if precision == "bf16" else read_model(model_path, precision)
+        if precision != "f32":
+            widen(model)
         self.inputs, _ = check_model(model_path, *ports(model))
         self.metadata = read_metadata(model_path)
         batching.check_batch_size(batch_size, self.inputs)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from ..errors import SuiteError, one_line
 from ..files.file_list import Source, content_of_file
 from ..files.folder import output_folder
-from ..files.names import CONVERSION_SUFFIX, PRECISION_KEY
+from ..files.names import PRECISION_KEY
 from .base import Port, check_model, check_precision, unusable
-from .model_file import model_digest, read_metadata
+from .model_file import conversion_folder, model_digest, read_metadata
 from .openvino_graph import to_2d
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def read_in_2d(core: openvino.Core, model_path: Path) -> openvino.Model:
     made_of = f"{model_digest(model_path)} {openvino.__version__} {CONVERSION}"
     name = hashlib.sha256(made_of.encode()).hexdigest()[:16]
     graph, files = f"{name}.xml", (f"{name}.bin", f"{name}.xml")
-    folder = model_path.with_name(f"{model_path.stem}{CONVERSION_SUFFIX}")
+    folder = conversion_folder(model_path)
     try:
         with output_folder(folder, wait=True) as out:
             out.check_free(*files)

@@ -47,7 +47,7 @@ def silence(engine: Engine) -> list[np.ndarray]:
 
     An attention mask says that all samples are real.
     """
-    shapes = [_shape(spec) for spec in engine.inputs]
+    shapes = [shape_of(spec, SAMPLE_RATE) for spec in engine.inputs]
     if engine.gears is not None:
         axes = iter(min(engine.gears, key=lambda gear: gear[-1]))
         shapes = [tuple(islice(axes, len(shape))) for shape in shapes]
@@ -57,10 +57,13 @@ def silence(engine: Engine) -> list[np.ndarray]:
     ]
 
 
-def _shape(spec: TensorSpec) -> tuple[int, ...]:
-    """The shape of one second of audio: samples are the last axis, and an open axis before them has length 1."""
+def shape_of(spec: TensorSpec, num_samples: int) -> tuple[int, ...]:
+    """The shape of so much audio: samples are the last axis, and an open axis before them has length 1.
+
+    Fixed axes keep their length.
+    """
     *others, samples = spec.shape
-    return (*(1 if axis is None else axis for axis in others), SAMPLE_RATE if samples is None else samples)
+    return (*(1 if axis is None else axis for axis in others), num_samples if samples is None else samples)
 
 
 def infer_silence(engine: Engine) -> tuple[Result, int]:
