@@ -253,8 +253,12 @@ def test_a_refusal_is_found_again_until_the_engine_is_right(user, monkeypatch, r
 
 def test_a_wrong_engine_is_closed(user, monkeypatch):
     closed = []
+
+    def close(self):
+        closed.append(self)
+
     compute_wrongly(monkeypatch, "openvino", np.zeros_like)
-    monkeypatch.setattr(openvino_cpu.OpenVinoEngine, "close", closed.append)
+    monkeypatch.setattr(openvino_cpu.OpenVinoEngine, "close", close)
     with pytest.raises(SuiteError, match="computes wrongly"):
         opened(user, "openvino", "f32")
     assert len(closed) == 1
