@@ -14,13 +14,14 @@ from ..files.file_list import Source, content_of_file
 from ..files.folder import output_folder
 from ..files.names import CONVERSION_SUFFIX, PRECISION_KEY
 from .base import Port, check_model, check_precision, unusable
+from .first_layer import use_closed_form
 from .model_file import model_digest, read_metadata
 from .openvino_graph import to_2d
 
 if TYPE_CHECKING:
     import openvino
 
-CONVERSION = 1  # raise when the output of `_convert` changes
+CONVERSION = 2  # raise when the output of `_convert` changes
 
 # OpenVINO's names of element types. What it makes of other types in NumPy has other numbers, without a word.
 _ELEMENTS = {
@@ -101,6 +102,7 @@ def _convert(core: openvino.Core, model_path: Path, path: Path) -> None:
     try:
         proto = onnx.load(model_path)
         to_2d(proto)
+        use_closed_form(proto)
     except (OSError, MemoryError):
         raise
     except Exception as error:  # the onnx package refuses more than OpenVINO, with exceptions that have no common base
