@@ -136,6 +136,26 @@ def test_a_conversion_is_not_limited_by_the_size_of_a_protobuf_message(plain, mo
     assert max(len(tensor.raw_data) for tensor in model.graph.initializer) < 1024
 
 
+def test_weights_inside_and_outside_the_graph(plain):
+    """Small tensors may be in a file, too, and large ones in it and in another one."""
+    expected = logits_in_2d(plain, waveform(9_000))
+    model = onnx.load(plain)
+    for number, tensor in enumerate(model.graph.initializer):
+        if number % 2:
+            onnx.external_data_helper.set_external_data(tensor, f"{number % 3}.data")
+    onnx.save(model, plain)
+    assert len({path.name for path in plain.parent.glob("*.data")}) == 3
+    assert logits_in_2d(plain, waveform(9_000)).tobytes() == expected.tobytes()
+
+
+def test_a_file_of_weights_that_is_cut_is_named(plain, kept):
+    weights = move_weights_out(plain)
+    weights.write_bytes(weights.read_bytes()[:-4])
+    with pytest.raises(SuiteError, match=r"w\.data: ends before the weights of .*; export it again"):
+        logits_in_2d(plain, waveform(400))
+    assert not kept.exists()
+
+
 def test_a_file_of_weights_that_is_missing_is_named(plain, kept):
     move_weights_out(plain).unlink()
     with pytest.raises(SuiteError, match=r"w\.data: no such file, but wav2vec2-base-960h\.onnx has weights in it"):

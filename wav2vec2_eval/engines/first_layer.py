@@ -69,7 +69,7 @@ def use_closed_form(model: onnx.ModelProto) -> None:
     """Give the first GroupNorm of an export, plain or masked, in one or two dimensions, its closed form; in place.
 
     Other graphs are left alone: models with LayerNorms, graphs of other exporters, and graphs that have it already.
-    External data need not be loaded, except for tensors that are as small as the first convolution.
+    Of weights that are external data, only those of the first convolution and the GroupNorm need to be loaded.
     """
     norm = _find(model)
     if norm is None:
@@ -86,7 +86,7 @@ def use_closed_form(model: onnx.ModelProto) -> None:
 
 
 def statistics(model: onnx.ModelProto) -> list[str]:
-    """The names of the nodes that compute means and variances. They need float: rounding errors would add up."""
+    """The names of the nodes that `use_closed_form` adds. They need float."""
     return [node.name for node in model.graph.node if node.name.startswith(_PREFIX)]
 
 
@@ -234,9 +234,12 @@ def _read(
     tensors = {tensor.name: tensor for tensor in graph.initializer}
     tensors.update({name: _value(node, "value") for name, node in producers.items() if node.op_type == "Constant"})
     wanted = {"weights": convolution.input[1], **values}
-    arrays = {what: numpy_helper.to_array(tensors[name]) for what, name in wanted.items() if name in tensors}
+    found = {what: tensors[name] for what, name in wanted.items() if name in tensors}
+    arrays = {
+        what: numpy_helper.to_array(tensor) for what, tensor in found.items() if tensor.data_location != tensor.EXTERNAL
+    }
     if "real" not in values:
-        norm = next(node for node in graph.node if values["ones"] in node.input)
+        norm = next(node for node in graph.node if node.op_type == "InstanceNormalization")
         arrays["epsilon"] = np.array(_value(norm, "epsilon", 1e-5))
     weights, gamma, beta = (arrays.get(name, np.empty(0)) for name in ("weights", "gamma", "beta"))
     channels = len(weights)

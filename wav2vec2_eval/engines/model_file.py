@@ -47,7 +47,7 @@ _SEAL_KEY = b"sha256"
 _SEAL = b"\x72\xca\x00\x0a\x06" + _SEAL_KEY + b"\x12\x40"
 _SEAL_BYTES = len(_SEAL) + 64
 
-LARGE = 65_536  # bytes; `skeleton` leaves the data of larger tensors in the file
+LARGE = 262_144  # bytes; `skeleton` leaves the data of larger tensors in the file
 
 # How the content of a field is encoded. Texts are encoded as messages are.
 _NUMBER, _EIGHT_BYTES, _MESSAGE, _FOUR_BYTES = 0, 1, 2, 5

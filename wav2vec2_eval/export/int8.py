@@ -139,6 +139,9 @@ def quantize(source: Path, target: Path, utterances: Sequence[Arrays]) -> None:
     to_2d(model)
     use_closed_form(model)
     names = float_nodes(model)
+    for node in model.graph.node:
+        if node.op_type == "Softmax":  # over the last axis, as PyTorch exports it
+            node.attribute[0].i = -1  # or the converter adds a Flatten, which OpenVINO's fused attention does not allow
     model = version_converter.convert_version(model, OPSET)
     input_names = [value.name for value in model.graph.input]
     quantized = nncf.quantize(
@@ -160,9 +163,9 @@ def float_nodes(model: onnx.ModelProto) -> list[str]:
 
 
 def attention_products(model: onnx.ModelProto) -> list[str]:
-    """The names of the products before and after each softmax: queries with keys, and weights with values.
+    """The names of the products before and after each softmax: queries with keys, and attention with values.
 
-    In float, OpenVINO computes them and the softmax in one kernel.
+    If they are in float, OpenVINO computes them and the softmax in one kernel.
     """
     graph = model.graph
     weights = {tensor.name for tensor in graph.initializer}
