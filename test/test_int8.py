@@ -6,18 +6,21 @@ from __future__ import annotations
 import shutil
 import sys
 
+import numpy as np
 import onnx
 import pytest
 
+from wav2vec2_eval.engines.first_layer import statistics, use_closed_form
 from wav2vec2_eval.engines.model_file import read_metadata
 from wav2vec2_eval.errors import SuiteError
 from wav2vec2_eval.export import int8
+from wav2vec2_eval.export.graph import write_graph
 from wav2vec2_eval.files.names import MODEL_RECORD_KEY, PRECISION_KEY
 from wav2vec2_eval.sources.model_folder import symbols
 from wav2vec2_eval.sources.pytorch_model import load_model
 from wav2vec2_eval.speech.latency import parse_figures
 
-from conftest import DEMO, DEMO_DATA, DEMO_MODEL, run_ok, run_script
+from conftest import DEMO, DEMO_DATA, DEMO_MODEL, make_model, noise, run_ok, run_script
 
 pytest.importorskip("nncf")
 
@@ -77,9 +80,56 @@ def test_weights_are_int8_but_for_the_first_convolutions(exported):
     model = onnx.load(exported / "models" / INT8)
     producers = {output: node for node in model.graph.node for output in node.output}
     floats = {tensor.name for tensor in model.graph.initializer}
-    convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
+    of_statistics = statistics(model)
+    assert of_statistics, "the first GroupNorm is in closed form"
+    convolutions = [node for node in model.graph.node if node.op_type == "Conv" and node.name not in of_statistics]
     kinds = ["float" if node.input[1] in floats else producers[node.input[1]].op_type for node in convolutions]
     assert kinds == ["float"] * 4 + ["DequantizeLinear"] * 4
+    for node in model.graph.node:
+        if node.name in {*of_statistics, *int8.attention_products(model)}:
+            assert "DequantizeLinear" not in {producers[name].op_type for name in node.input if name in producers}
+
+
+@pytest.mark.parametrize("number", [0, 1, 4, None])
+def test_what_stays_in_float(exported, monkeypatch, number):
+    """So many convolutions, all products of attention, and the first layer's statistics."""
+    model = onnx.load(exported / "models/wav2vec2-base-960h.onnx")
+    convolutions = [node.name for node in model.graph.node if node.op_type == "Conv"]
+    use_closed_form(model)
+    monkeypatch.setattr(int8, "FLOAT_CONVOLUTIONS", number)
+    found = int8.float_nodes(model)
+    assert [name for name in found if name in convolutions] == convolutions[:number]
+    kinds = {node.name: node.op_type for node in model.graph.node}
+    others = [name for name in found if name not in convolutions and name not in statistics(model)]
+    layers = sum(kind == "Softmax" for kind in kinds.values())
+    assert len(others) == 2 * layers > 0 and {kinds[name] for name in others} == {"MatMul"}
+    assert set(found) == {*convolutions[:number], *others, *statistics(model)}
+
+
+@pytest.mark.parametrize(
+    ("kind", "masked"), [("wav2vec2", False), ("wav2vec2", True), ("hubert", True), ("wavlm", False)]
+)
+def test_attentions_products(tmp_path, kind, masked):
+    """Two in each layer. Those of a position bias have weights, and are not among them."""
+    model = load_model(str(make_model(tmp_path / "model", kind=kind)), attention="eager")
+    write_graph(model, tmp_path / "m.onnx", masked)
+    graph = onnx.load(tmp_path / "m.onnx")
+    weights = {tensor.name for tensor in graph.graph.initializer}
+    nodes = {node.name: node for node in graph.graph.node}
+    found = int8.attention_products(graph)
+    assert len(found) == len(set(found)) == 2 * model.config.num_hidden_layers
+    assert all(weights.isdisjoint(nodes[name].input) for name in found)
+
+
+def test_openvino_fuses_attention_of_a_masked_model(masked_export, tmp_path):
+    """Otherwise int8 loses on long utterances what it gains."""
+    openvino = pytest.importorskip("openvino")
+    inputs = [[noise(length)[None].astype(np.float32), np.ones((1, length), np.float32)] for length in (9_000, 20_000)]
+    int8.quantize(masked_export.path, tmp_path / "m.onnx", inputs)
+    compiled = openvino.Core().compile_model(tmp_path / "m.onnx", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    kinds = [node.get_rt_info()["layerType"].get() for node in compiled.get_runtime_model().get_ops()]
+    layers = sum(node.op_type == "Softmax" for node in onnx.load(masked_export.path).graph.node)
+    assert kinds.count("Subgraph") == layers and "Softmax" not in kinds
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,18 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from onnx.external_data_helper import load_external_data_for_model, uses_external_data
 
 from wav2vec2_eval.engines import model_file
-from wav2vec2_eval.engines.model_file import check_seal, external_files, model_digest, read_metadata, seal
+from wav2vec2_eval.engines.model_file import (
+    LARGE,
+    check_seal,
+    external_files,
+    model_digest,
+    read_metadata,
+    seal,
+    skeleton,
+)
 from wav2vec2_eval.errors import SuiteError
 from wav2vec2_eval.files.atomic import file_digest
 
@@ -220,3 +229,32 @@ def test_a_file_is_read_for_its_digest_only_once(tmp_path, monkeypatch):
     changed.replace(weights)
     assert model_digest(path) != first
     assert read == ["m.onnx", "w.data", "w.data"]
+
+
+@pytest.mark.parametrize("number", [0, 1, LARGE // 4, LARGE // 4 + 1, 3 * LARGE])
+def test_a_skeleton_refers_to_the_large_weights_and_is_equal_otherwise(tmp_path, number):
+    large = numpy_helper.from_array(np.arange(number, dtype=np.float32), "large")
+    path = write_model(tmp_path / "m.onnx", [external("before", None), large, external("after", None)])
+    seal(path)
+    message = skeleton(path)
+    assert len(message) < LARGE + 2_000
+    found = onnx.load_model_from_string(message)
+    uses = [uses_external_data(tensor) for tensor in found.graph.initializer]
+    assert uses == [False, 4 * number > LARGE, False]
+    load_external_data_for_model(found, str(tmp_path))
+    for tensor in found.graph.initializer:
+        tensor.ClearField("data_location")
+        tensor.ClearField("external_data")
+    assert found == onnx.load(path)
+
+
+def test_a_skeleton_keeps_what_is_external_already(scattered):
+    assert onnx.load_model_from_string(skeleton(scattered)) == onnx.load(scattered, load_external_data=False)
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff" * 9, b"\x3a\x7f"])
+def test_there_is_no_skeleton_of_what_is_no_model(tmp_path, content):
+    path = tmp_path / "m.onnx"
+    path.write_bytes(content)
+    with pytest.raises(SuiteError, match=r"m\.onnx: cannot be loaded"):
+        skeleton(path)

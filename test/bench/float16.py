@@ -80,14 +80,17 @@ def _round_in_place(tensor: torch.Tensor) -> None:
         tensor.copy_(tensor.half())
 
 
-def round_graph(model: onnx.ModelProto) -> None:
-    """Round the weights of an ONNX model, and the float32 results of its nodes by two Casts after each node."""
+def round_graph(model: onnx.ModelProto, to: int = TensorProto.FLOAT16) -> None:
+    """Round the weights of an ONNX model, and the float32 results of its nodes by two Casts after each node.
+
+    `to`: FLOAT16, or BFLOAT16, which needs a graph of opset 13.
+    """
     graph = model.graph
     inferred = onnx.shape_inference.infer_shapes(model).graph
     types = {value.name: value.type.tensor_type.elem_type for value in (*inferred.value_info, *inferred.output)}
     for weight in graph.initializer:
         if weight.data_type == TensorProto.FLOAT:
-            weight.CopyFrom(numpy_helper.from_array(_rounded(numpy_helper.to_array(weight)), weight.name))
+            weight.CopyFrom(numpy_helper.from_array(_rounded(numpy_helper.to_array(weight), to), weight.name))
     nodes = []
     for node in graph.node:
         nodes.append(node)
@@ -95,16 +98,16 @@ def round_graph(model: onnx.ModelProto) -> None:
             if types[name] == TensorProto.FLOAT:
                 exact, half = f"{name}.exact", f"{name}.half"
                 node.output[position] = exact
-                nodes.append(helper.make_node("Cast", [exact], [half], to=TensorProto.FLOAT16))
+                nodes.append(helper.make_node("Cast", [exact], [half], to=to))
                 nodes.append(helper.make_node("Cast", [half], [name], to=TensorProto.FLOAT))
     del graph.node[:]
     graph.node.extend(nodes)
     del graph.value_info[:]
 
 
-def _rounded(array: np.ndarray) -> np.ndarray:
+def _rounded(array: np.ndarray, to: int = TensorProto.FLOAT16) -> np.ndarray:
     with np.errstate(over="ignore"):  # a value beyond 65504 becomes infinite
-        return array.astype(np.float16).astype(np.float32)
+        return array.astype(helper.tensor_dtype_to_np_dtype(to)).astype(np.float32)
 
 
 def infer(module: torch.nn.Module, inputs: Arrays) -> np.ndarray:

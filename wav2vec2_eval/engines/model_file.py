@@ -35,6 +35,9 @@ _FIELDS = {
     "sparse tensor": {1: "tensor", 2: "tensor"},
 }
 _METADATA = 14  # field of a model: pairs of texts
+_GRAPH = 7  # field of a model
+_INITIALIZER = 5  # field of a graph: a tensor
+_RAW_DATA = 9  # field of a tensor
 _EXTERNAL_DATA = 13  # field of a tensor: pairs of texts, one of them with the file's name
 _DATA_LOCATION = 14  # field of a tensor: 1 if the external data count
 _KEY, _VALUE = 1, 2  # fields of a pair
@@ -45,6 +48,8 @@ _KEY, _VALUE = 1, 2  # fields of a pair
 _SEAL_KEY = b"sha256"
 _SEAL = b"\x72\xca\x00\x0a\x06" + _SEAL_KEY + b"\x12\x40"
 _SEAL_BYTES = len(_SEAL) + 64
+
+LARGE = 262_144  # bytes; `skeleton` leaves the data of larger tensors in the file
 
 # How the content of a field is encoded. Texts are encoded as messages are.
 _NUMBER, _EIGHT_BYTES, _MESSAGE, _FOUR_BYTES = 0, 1, 2, 5
@@ -137,6 +142,43 @@ def read_metadata(path: Path) -> dict[str, str]:
     with _content(path) as data:
         pairs = (_pair(data, field) for field in _fields(data, 0, len(data)) if field[:2] == (_METADATA, _MESSAGE))
         return {_text(key): _text(value) for key, value in pairs if key != _SEAL_KEY}
+
+
+def skeleton(path: Path) -> bytes:
+    """The message of an .onnx in which each large initializer has external data: the place of its bytes in the file.
+
+    So a graph can be changed without the memory and the time of its weights. Raises SuiteError for a broken model.
+    """
+    with _content(path) as data:
+        return _skeleton(data, "model", 0, len(data), os.fsencode(path.name))
+
+
+def _skeleton(data: mmap.mmap, message: str, start: int, end: int, file_name: bytes) -> bytes:
+    parts = []
+    for field in _fields(data, start, end):
+        inner = {("model", _GRAPH): "graph", ("graph", _INITIALIZER): "tensor"}.get((message, field.number))
+        if inner and field.encoding == _MESSAGE:
+            content = _skeleton(data, inner, field.start, field.end, file_name)
+            parts.append(_encoded(field.number, content))
+        elif message == "tensor" and field.number == _RAW_DATA and field.end - field.start > LARGE:
+            length = field.end - field.start
+            place = {b"location": file_name, b"offset": b"%d" % field.start, b"length": b"%d" % length}
+            for key, value in place.items():
+                parts.append(_encoded(_EXTERNAL_DATA, _encoded(_KEY, key) + _encoded(_VALUE, value)))
+            parts.append(bytes([_DATA_LOCATION << 3 | _NUMBER, 1]))
+        else:
+            parts.append(data[start : field.end])  # with its number and length
+        start = field.end
+    return b"".join(parts)
+
+
+def _encoded(number: int, content: bytes) -> bytes:
+    """A field with the number of at most 15 that holds a message or a text."""
+    length, left = bytearray(), len(content)
+    while left > 0x7F:
+        length.append(left & 0x7F | 0x80)
+        left >>= 7
+    return bytes([number << 3 | _MESSAGE, *length, left]) + content
 
 
 @contextmanager

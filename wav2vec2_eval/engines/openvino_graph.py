@@ -20,7 +20,7 @@ def to_2d(model: onnx.ModelProto) -> None:
     A (B, C, P) tensor becomes (B, C, 1, P), and a convolution of width k becomes 1 x k: the same numbers in another
     shape. Other graphs are left alone: models with LayerNorms, which transpose anyway, and graphs that are 2-D already.
     """
-    from onnx import helper, numpy_helper
+    from onnx import helper
 
     graph = model.graph
     end = next((node for node in graph.node if node.op_type == "Transpose"), None)  # (B, C, F) -> (B, F, C)
@@ -40,9 +40,8 @@ def to_2d(model: onnx.ModelProto) -> None:
         elif node.op_type == "Reshape":  # to and from GroupNorm's groups; each channel is a group, so nothing changes
             _bypass(graph, node)
         for name in node.input:
-            if name in weights and len(weights[name].dims) > 1:  # (C, C', k) or (C, 1)
-                array = numpy_helper.to_array(weights[name])
-                weights[name].CopyFrom(numpy_helper.from_array(array[..., None, :], name))
+            if name in weights and len(weights[name].dims) > 1:  # (C, C', k) or (C, 1); the data stay as they are
+                weights[name].dims.insert(len(weights[name].dims) - 1, 1)
     squeeze = helper.make_node("Squeeze", [end.input[0]], [f"{end.input[0]}_squeezed"], axes=[2])
     end.input[0] = squeeze.output[0]
     graph.node.insert(list(graph.node).index(end), squeeze)

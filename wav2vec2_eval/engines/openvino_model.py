@@ -1,26 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Models as OpenVINO reads them: from an ONNX file, or from a conversion to two dimensions that is kept beside it."""
+"""Models as OpenVINO reads them: from an ONNX file, or from a conversion to two dimensions that is kept beside it.
+
+The conversion is an ONNX file, too, with its weights in a second file, which OpenVINO maps into memory. To make it, the
+graph alone is read and changed; the weights are copied from file to file.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import math
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
-from ..errors import SuiteError, one_line
+from ..errors import SuiteError
 from ..files.file_list import Source, content_of_file
 from ..files.folder import output_folder
 from ..files.names import PRECISION_KEY
 from .base import Port, check_model, check_precision, unusable
-from .model_file import conversion_folder, model_digest, read_metadata
+from .first_layer import use_closed_form
+from .model_file import LARGE, conversion_folder, external_files, model_digest, read_metadata, skeleton
 from .openvino_graph import to_2d
 
 if TYPE_CHECKING:
+    import onnx
     import openvino
 
-CONVERSION = 1  # raise when the output of `_convert` changes
+CONVERSION = 2  # raise when the output of `_convert` changes
+ALIGNMENT = 4096  # of each tensor, in bytes: a page of memory
+_BLOCK_BYTES = 1 << 20
 
 # OpenVINO's names of element types. What it makes of other types in NumPy has other numbers, without a word.
 _ELEMENTS = {
@@ -64,7 +74,7 @@ def read_in_2d(core: openvino.Core, model_path: Path) -> openvino.Model:
 
     made_of = f"{model_digest(model_path)} {openvino.__version__} {CONVERSION}"
     name = hashlib.sha256(made_of.encode()).hexdigest()[:16]
-    graph, files = f"{name}.xml", (f"{name}.bin", f"{name}.xml")
+    graph, files = f"{name}.onnx", (f"{name}.data", f"{name}.onnx")
     folder = conversion_folder(model_path)
     try:
         with output_folder(folder, wait=True) as out:
@@ -94,28 +104,75 @@ def _is_whole(folder: Path, files: Sequence[str]) -> bool:
 
 
 def _convert(core: openvino.Core, model_path: Path, path: Path) -> None:
+    """Write the model in two dimensions to `path`, and its weights beside it. Raises SuiteError if it is unusable."""
     import onnx
-    import openvino
 
-    read_model(model_path, "bf16")  # refuses an unusable model before anything is written
+    check_precision(model_path, "bf16", read_metadata(model_path).get(PRECISION_KEY))
+    external_files(model_path)  # refuses files outside the model's folder
     try:
-        proto = onnx.load(model_path)
+        proto = onnx.load_model_from_string(skeleton(model_path))
+        for tensor in _external_tensors(proto.graph):
+            if 4 * math.prod(tensor.dims) <= LARGE:  # the rewrites read small weights
+                _load(tensor, model_path.parent)
         to_2d(proto)
-    except (OSError, MemoryError):
+        use_closed_form(proto)
+    except (OSError, MemoryError, SuiteError):
         raise
     except Exception as error:  # the onnx package refuses more than OpenVINO, with exceptions that have no common base
         raise unusable(model_path, error) from None
-    rewritten, weights = path.with_suffix(".onnx"), path.with_suffix(".data")
-    # External data have no limit of 2 GB. OpenVINO maps both files into memory.
-    onnx.save(proto, rewritten, save_as_external_data=True, location=weights.name)
-    del proto
-    model = core.read_model(rewritten)
+    with path.with_suffix(".data").open("wb") as weights:
+        for tensor in _external_tensors(proto.graph):
+            _move(tensor, model_path.parent, weights)
+    onnx.save(proto, path)
     try:
-        openvino.save_model(model, path, compress_to_fp16=False)
-    except RuntimeError as error:  # that the disk is full, for example
-        raise OSError(f"{path}: cannot be written: {one_line(error)}") from None
-    rewritten.unlink()
-    weights.unlink()
+        model = core.read_model(path)
+    except Exception as error:  # of OpenVINO's own, with no common base
+        raise unusable(model_path, error) from None
+    check_model(model_path, *ports(model))  # OpenVINO takes files that are no models at all for models without inputs
+
+
+def _external_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """The tensors whose data lie in another file, in inner graphs, too."""
+    from onnx.external_data_helper import uses_external_data
+
+    yield from filter(uses_external_data, graph.initializer)
+    for attribute in (attribute for node in graph.node for attribute in node.attribute):
+        yield from filter(uses_external_data, (attribute.t, *attribute.tensors))
+        for inner in (attribute.g, *attribute.graphs):
+            yield from _external_tensors(inner)
+
+
+def _load(tensor: onnx.TensorProto, folder: Path) -> None:
+    """Read the data of a tensor from a file in `folder`."""
+    from onnx.external_data_helper import load_external_data_for_tensor
+
+    load_external_data_for_tensor(tensor, str(folder))
+    del tensor.external_data[:]
+    tensor.data_location = tensor.DEFAULT
+
+
+def _move(tensor: onnx.TensorProto, folder: Path, weights: BinaryIO) -> None:
+    """Append the data of a tensor, from a file in `folder`, to `weights`, and let the tensor refer to them there."""
+    from onnx.external_data_helper import ExternalDataInfo
+
+    place = ExternalDataInfo(tensor)
+    weights.write(bytes(-weights.tell() % ALIGNMENT))
+    start = weights.tell()
+    with (folder / place.location).open("rb") as source:
+        source.seek(place.offset or 0)
+        left = place.length or os.fstat(source.fileno()).st_size - source.tell()
+        while left:
+            block = source.read(min(left, _BLOCK_BYTES))
+            if not block:
+                raise SuiteError(
+                    f"{folder / place.location}: ends before the weights of {tensor.name}; export it again"
+                )
+            weights.write(block)
+            left -= len(block)
+    del tensor.external_data[:]
+    moved = {"location": Path(weights.name).name, "offset": start, "length": weights.tell() - start}
+    for key, value in moved.items():
+        tensor.external_data.add(key=key, value=str(value))
 
 
 def ports(model: openvino.Model) -> tuple[list[Port], list[Port]]:

@@ -19,6 +19,7 @@ import onnx
 
 from ..engines.base import Arrays
 from ..engines.choose import open_engine
+from ..engines.first_layer import statistics, use_closed_form
 from ..engines.model_file import read_metadata
 from ..engines.openvino_graph import to_2d
 from ..engines.precision import INSTALL_OPENVINO
@@ -33,7 +34,7 @@ from .new_model import new_model
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-FLOAT_CONVOLUTIONS = 4
+FLOAT_CONVOLUTIONS: int | None = 4  # None: all of them
 CALIBRATED_UTTERANCES = 300  # at most; NNCF's own default
 MAX_LOSS = 0.005  # of WER, on utterances that were not calibrated on
 OPSET = 13  # the first with a scale per channel
@@ -136,7 +137,11 @@ def quantize(source: Path, target: Path, utterances: Sequence[Arrays]) -> None:
     nncf.set_log_level(logging.ERROR)
     model = onnx.load(source)
     to_2d(model)
-    names = [node.name for node in model.graph.node if node.op_type == "Conv"][:FLOAT_CONVOLUTIONS]
+    use_closed_form(model)
+    names = float_nodes(model)
+    for node in model.graph.node:
+        if node.op_type == "Softmax":  # over the last axis, as PyTorch exports it
+            node.attribute[0].i = -1  # or the converter adds a Flatten, which OpenVINO's fused attention does not allow
     model = version_converter.convert_version(model, OPSET)
     input_names = [value.name for value in model.graph.input]
     quantized = nncf.quantize(
@@ -148,6 +153,44 @@ def quantize(source: Path, target: Path, utterances: Sequence[Arrays]) -> None:
     )
     onnx.helper.set_model_props(quantized, {**read_metadata(source), PRECISION_KEY: "int8"})
     onnx.save(quantized, target)
+
+
+def float_nodes(model: onnx.ModelProto) -> list[str]:
+    """The names of the nodes that stay in float: convolutions, attention's products, the first layer's statistics."""
+    of_statistics = statistics(model)
+    convolutions = [node.name for node in model.graph.node if node.op_type == "Conv" and node.name not in of_statistics]
+    return [*convolutions[:FLOAT_CONVOLUTIONS], *attention_products(model), *of_statistics]
+
+
+def attention_products(model: onnx.ModelProto) -> list[str]:
+    """The names of the products before and after each softmax: queries with keys, and attention with values.
+
+    If they are in float, OpenVINO computes them and the softmax in one kernel.
+    """
+    graph = model.graph
+    weights = {tensor.name for tensor in graph.initializer}
+    producers = {name: node for node in graph.node for name in node.output}
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for node in graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+
+    def before(node: onnx.NodeProto) -> list[onnx.NodeProto]:
+        return [producers[name] for name in node.input if name in producers]
+
+    def after(node: onnx.NodeProto) -> list[onnx.NodeProto]:
+        return [reader for name in node.output for reader in readers.get(name, [])]
+
+    found = {}
+    for neighbours in (before, after):
+        waiting = [node for node in graph.node if node.op_type == "Softmax"]
+        for node in waiting:  # the nearest products in this direction
+            for each in neighbours(node):
+                if each.op_type != "MatMul":
+                    waiting.append(each)
+                elif weights.isdisjoint(each.input):
+                    found[each.name] = each
+    return list(found)
 
 
 def word_error_rate(path: Path, precision: str, utterances: Utterances, symbols: Symbols, num_threads: int) -> float:
