@@ -33,7 +33,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple, TypeVar
 
-from bound import KINDS, Bound, Rates, Work, bound_rtfx, median_rates, read_shape, work_per_second
+from bound import KINDS, Bound, Rates, Shape, Work, bound_rtfx, median_rates, read_shape, work_per_second
 from common import LENGTHS, ROOT, conditions, fast_features, make_model, new_figure, new_parser
 from peers import (
     BEFORE,
@@ -260,8 +260,11 @@ class Run:
                     self.progress.starts_s[name] = time_start(partial(self._bench.open_worker, name))
                 self.progress.save(self._path)
 
-    def measure(self, plans: Sequence[Sequence[int]], bound: Bound) -> None:
-        """The rounds, all engines in turn; the first of `plans` are the utterances of the warm-up."""
+    def measure(self, plans: Sequence[Sequence[int]], shape: Shape) -> None:
+        """The rounds, all engines in turn, then the bound; the first of `plans` are the utterances of the warm-up."""
+        left = range(len(self.progress.rounds), len(plans) - 1)
+        if not left:
+            return
 
         def open_warm(name: str) -> Worker:
             worker = self._bench.open_worker(name)
@@ -269,7 +272,8 @@ class Run:
             return worker
 
         workers = Workers(open_warm, free_mb)
-        for number in range(len(self.progress.rounds), len(plans) - 1):
+        bound = Bound(shape, self._bench.setup.threads, self._bench.work / "logs/bound.txt")
+        for number in left:
             found: dict[str, Round] = {}
             for name in self.left()[:: -1 if number % 2 else 1]:
                 with or_left_out(self.progress, name):
@@ -279,6 +283,7 @@ class Run:
             self.progress.save(self._path)
             print(f"round {number + 1} of {len(plans) - 1} is saved", flush=True)
         workers.close()
+        bound.close()
 
     def score_demo(self) -> None:
         """The demo in each engine, with exports of its own."""
@@ -448,6 +453,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     work.mkdir(parents=True, exist_ok=True)
     bench, plans = open_bench(args)
     names = bench.names(args.engines)
+    if not names:
+        raise SuiteError("--engines: expected --suite_before with engines of an earlier commit alone, found none")
     setup = run_setup(args, bench, names)
     progress = resume(work / STATE, setup) if args.resume else Progress(setup)
     header = [
@@ -466,9 +473,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not args.skip_starts:
         run.time_starts()
     shape = read_shape(bench.setup.model)
-    bound = Bound(shape, args.threads, work / "logs/bound.txt")
-    run.measure([numbers_of(each) for each in plans], bound)
-    bound.close()
+    run.measure([numbers_of(each) for each in plans], shape)
     if not (args.skip_demo or args.dataset_path):
         run.score_demo()
 
