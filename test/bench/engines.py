@@ -400,7 +400,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     option("--dataset_path", type=cli.path_text, metavar="PATH", help="your utterances instead of noise")
     option("--skip_starts", action="store_true", help="do not measure the first result of a new process")
     option("--skip_demo", action="store_true", help="do not measure the WER of the demo")
-    option("--prepare", action="store_true", help="export the models, let each engine write its caches, and end")
+    option("--prepare", action="store_true", help="export the models, let the engines write their caches, and end")
     option("--resume", action="store_true", help="go on with a run of the same options that was interrupted")
     option("--record", action="store_true", help="also keep the result in test/bench/records, for README's table")
     args = parser.parse_args(argv)
@@ -467,8 +467,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     run = Run(bench, names, progress)
     if args.prepare:
         for name in names:
-            with or_left_out(progress, name):
-                bench.open_worker(name).close()
+            if ENTRIES[name].keeps:
+                with or_left_out(progress, name):
+                    bench.open_worker(name).close()
         return 0
     if not args.skip_starts:
         run.time_starts()

@@ -329,13 +329,19 @@ class Entry(NamedTuple):
     open: Open
     kind: str = PEER
 
+    @property
+    def keeps(self) -> bool:
+        """Whether its first start writes what later ones read: compiled kernels, or a conversion of the model."""
+        return self.open is COMPILED or (self.kind in (SUITE, BEFORE) and self.precision != "f32")
 
+
+COMPILED = open_compiled("bf16")
 SUITE_MODELS = {"f32": PLAIN, "bf16": MASKED, "int8": INT8}  # in bfloat16 and int8 the suite runs on gears
 
 ENTRIES: dict[str, Entry] = {
     "pytorch-f32": Entry("PyTorch float32", "f32", MODEL, open_pytorch("f32")),
     "pytorch-bf16": Entry("PyTorch bfloat16", "bf16", MODEL, open_pytorch("bf16")),
-    "compile-bf16": Entry("torch.compile bfloat16", "bf16", MODEL, open_compiled("bf16")),
+    "compile-bf16": Entry("torch.compile bfloat16", "bf16", MODEL, COMPILED),
     "pipeline-f32": Entry("transformers pipeline float32", "f32", MODEL, open_pipeline),
     "onnxruntime-f32": Entry("onnxruntime float32", "f32", PLAIN, open_onnxruntime),
     "onnxruntime-int8": Entry("onnxruntime dynamic int8", "int8", DYNAMIC, open_onnxruntime),
