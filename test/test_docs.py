@@ -47,7 +47,10 @@ OTHER_OPTIONS = {
     "git, hf, python": {"--local-dir", "--version"},
     "pip": {"--dest", "--find-links", "--no-index", "--only-binary", "--platform", "--python-version"},
     "ruff": {"--check"},
-    "test/bench": {"--count", "--rounds", "--work_dir"},
+    "test/bench": {
+        *("--count", "--engines", "--prepare", "--record", "--resume", "--rounds", "--skip_demo", "--skip_starts"),
+        *("--suite_before", "--threads", "--warm_up", "--work_dir"),
+    },
     "test/demo/make_demo.py": {"--hours", "--resume", "--speaker"},
 }
 MODEL_SUFFIXES = (".onnx", ".om")

@@ -9,7 +9,6 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from engines import demo_waveforms, gear_input
 from float16 import (
     FLOAT32,
     MODELS,
@@ -25,6 +24,7 @@ from float16 import (
     ways,
 )
 from onnx import TensorProto, helper, numpy_helper
+from peers import demo_waveforms, gear_input
 
 from wav2vec2_eval.engines.choose import open_engine
 from wav2vec2_eval.speech.audio import frame_count

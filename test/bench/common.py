@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+SUITE_VARIABLE = "BENCH_SUITE"  # of the environment: a checkout whose code runs instead of this one's
+sys.path.insert(0, os.environ.get(SUITE_VARIABLE, str(ROOT)))
 
 from wav2vec2_eval.cli import ArgumentParser  # noqa: E402  # the path comes first
 from wav2vec2_eval.machine.cpu import cpu_features, cpu_name, default_threads  # noqa: E402
@@ -52,12 +53,17 @@ def script_command(name: str, *options: object) -> list[str]:
 
 def conditions(*packages: str) -> list[str]:
     """The host and the versions of Python and `packages`: two lines to print before the figures."""
-    features = " ".join(sorted(FAST_FEATURES & cpu_features())) or "without AVX-512 and AMX"
+    features = fast_features()
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
     return [
         f"{cpu_name()} ({features}), {default_threads()} cores, load {os.getloadavg()[0]:.1f} at the start",
         f"Python {platform.python_version()}, {versions}",
     ]
+
+
+def fast_features() -> str:
+    """Those of this processor's instruction sets that decide its speed."""
+    return " ".join(sorted(FAST_FEATURES & cpu_features())) or "without AVX-512 and AMX"
 
 
 def hours(lengths: list[int]) -> float:

@@ -3,10 +3,15 @@
 """How fast the suite is on this CPU, compared with every engine that a user might choose instead.
 
 Each engine runs in its own process, on all threads, with the same base-size model of random weights. In every round all
-engines in turn infer the same utterances: noise with lengths of LibriSpeech test-clean that no earlier round had. In
-bfloat16 and int8 the suite runs its masked model on gears: the answers are those of unpadded utterances, and the model
-sees fewer lengths. The WER is that of the demo's model and corpus in the same engine; half of the corpus calibrates the
-int8 model. Prints a table; writes engines.json and engines.png.
+engines in turn infer the same utterances, which no earlier round had: noise with lengths of LibriSpeech test-clean. The
+next round takes the engines in the opposite order. Peers see unpadded utterances; in bfloat16 and int8 the suite runs
+its masked model on gears. The same round measures how fast this machine multiplies matrices, which bounds every engine.
+The WER is that of the demo's model and corpus in the same engine; half of the corpus calibrates int8. With
+--model_name_or_path and --dataset_path, model and utterances are yours, and so is the WER, where there are references.
+
+Prints a table, and how the suite's engines compare with the strongest peer of their precision. Writes engines.json and
+engines.png. An engine that cannot run here is left out, with a line that says why. Idle processes end when memory is
+short; they start, and warm up, again for their next round.
 
     python test/bench/engines.py --work_dir=/tmp/bench
 """
@@ -14,461 +19,482 @@ int8 model. Prints a table; writes engines.json and engines.png.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
-import os
 import random
 import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-import numpy as np
-from common import DEMO, DEMO_MODEL, LENGTHS, conditions, make_model, memory_kb, new_figure, new_parser, verdict
+from bound import KINDS, Bound, Rates, Shape, Work, bound_rtfx, median_rates, read_shape, work_per_second
+from common import LENGTHS, ROOT, conditions, fast_features, make_model, new_figure, new_parser
+from peers import (
+    BEFORE,
+    ENTRIES,
+    MODEL,
+    SUITE,
+    Process,
+    Round,
+    Setup,
+    Worker,
+    demo_numbers,
+    demo_setup,
+    utterances,
+)
+from records import PYTORCH, Progress, Rows, comparisons, new_record, resume, summarise, table, this_record
 
 from wav2vec2_eval import cli
-from wav2vec2_eval.engines.base import Engine
-from wav2vec2_eval.engines.choose import open_engine
-from wav2vec2_eval.engines.precision import PRECISIONS
 from wav2vec2_eval.errors import SuiteError
-from wav2vec2_eval.export.new_model import new_model
 from wav2vec2_eval.files.atomic import file_digest
-from wav2vec2_eval.files.names import INPUT
-from wav2vec2_eval.machine.cpu import default_threads
-from wav2vec2_eval.sources import model_folder
+from wav2vec2_eval.machine.cpu import cpu_name, default_threads
 from wav2vec2_eval.sources.choose import open_dataset
-from wav2vec2_eval.sources.model_input import Preparation, model_inputs
-from wav2vec2_eval.speech.audio import SAMPLE_RATE
-from wav2vec2_eval.speech.ctc import greedy_decode
-from wav2vec2_eval.speech.latency import percentile
-from wav2vec2_eval.speech.padding import GEARS, masked_input, padded_length
-from wav2vec2_eval.speech.wer import total, word_errors
+from wav2vec2_eval.speech.padding import GEARS, padded_length
 
-PYTORCH = "PyTorch float32"
-PLAIN_BF16 = "OpenVINO bfloat16, default settings"
 PACKAGES = ("torch", "transformers", "onnxruntime", "openvino", "nncf")
-FIRST_SAMPLES = 80_000  # length of the utterance that ends the measurement of a start
-WARM_UP = 60  # utterances; they have as many gears as a few minutes of a real run
+STATE = "engines-rounds.json"  # what --resume reads
+CALIBRATED = 16  # utterances, at most
+CALIBRATION_NOISE = (32_000, 48_000)  # samples; random weights have no accuracy to lose
+STARTS = 3  # that are timed
+LEAST_FREE_MB = 6_000  # more than any engine takes while it starts
+
+Item = TypeVar("Item")
 
 
-class Target(NamedTuple):
-    """How many times as fast as its peer an engine must be."""
-
-    engine: str
-    peer: str
-    ratio: float
+# What is inferred
 
 
-TARGETS = (
-    Target("suite int8", PYTORCH, 3.7),
-    Target("suite int8", PLAIN_BF16, 1.45),
-    Target("suite bfloat16", PYTORCH, 2.8),
-    Target("suite bfloat16", PLAIN_BF16, 1.15),
-    Target("suite float32", PYTORCH, 1.25),
-)
+class Utterance(NamedTuple):
+    """One utterance that processes know by its number."""
+
+    number: int
+    samples: int
 
 
-class Models(NamedTuple):
-    """The same weights in every form that an engine reads."""
-
-    folder: Path
-    plain: Path
-    masked: Path
-    int8: Path
+def gear_of(utterance: Utterance) -> int:
+    return padded_length(utterance.samples, GEARS)
 
 
-class Recognised(NamedTuple):
-    """One utterance through an engine."""
+def plan(found: Sequence[Utterance], rounds: int, count: int, warm_up: int) -> list[list[Utterance]]:
+    """The utterances of the warm-up, then those of each round; all different.
 
-    output: np.ndarray | str  # (F, V) logits, or the text
-    latency_ms: float
-
-
-Waveforms = Sequence[np.ndarray]  # (T,) normalised
-Infer = Callable[[Waveforms], Iterator[Recognised]]
-Open = Callable[[Models, int], Infer]  # models, threads -> how to infer
-
-
-def make_models(folder: Path, work: Path) -> Models:
-    """Export the model, unless that is done. Without the proof: the tests and export_onnx.py are responsible for it."""
-    models = Models(folder, work / "plain.onnx", work / "masked.onnx", work / "masked-int8.onnx")
-    if models.int8.exists():  # written last
-        return models
-    from wav2vec2_eval.export import graph, int8
-    from wav2vec2_eval.sources.pytorch_model import load_model
-
-    work.mkdir(parents=True, exist_ok=True)
-    model = load_model(str(folder), attention="eager")
-    graph.fold_weight_norm(model)
-    graph.write_graph(model, models.plain, attention_mask=False)
-    graph.write_graph(model, models.masked, attention_mask=True)
-    del model
-    waveforms = demo_waveforms()[::2] if folder == DEMO_MODEL else noise(lengths_of(0, 16))
-    with new_model(models.int8) as new:
-        int8.quantize(models.masked, new, [gear_input(waveform) for waveform in waveforms])
-    return models
-
-
-def gear_input(waveform: np.ndarray) -> list[np.ndarray]:
-    """The inputs of the masked model, padded to the gear of the waveform."""
-    return masked_input(waveform, padded_length(len(waveform), GEARS))
-
-
-def lengths_of(round_number: int, count: int) -> list[int]:
-    """`count` lengths of test-clean in samples, different in every round.
-
-    Round 0 is the warm-up, of WARM_UP utterances. Raises SuiteError if test-clean has too few different lengths.
+    The warm-up has an utterance of each gear, the most frequent gears first: so even a short one leaves few kernels to
+    compile while the clock runs, as a long run of the suite does. Raises SuiteError if there are too few utterances.
     """
-    different = list(dict.fromkeys(random.Random(0).sample(LENGTHS, len(LENGTHS))))
-    start = WARM_UP + (round_number - 1) * count if round_number else 0
-    if start + count > len(different):
+    if warm_up + rounds * count > len(found):
         raise SuiteError(
-            f"expected at most {len(different) - WARM_UP} utterances in all rounds, because test-clean has no more "
-            f"different lengths; see --rounds and --count"
+            f"expected at most {len(found)} different utterances, found --warm_up={warm_up} + --rounds={rounds} x "
+            f"--count={count}; choose fewer"
         )
-    return different[start : start + count]
+    frequent = [gear for gear, _ in Counter(map(gear_of, found)).most_common()]
+    firsts = {gear_of(each): each for each in reversed(found)}
+    warming = list(dict.fromkeys([*(firsts[gear] for gear in frequent), *found]))[:warm_up]
+    left = [each for each in found if each not in set(warming)]
+    return [warming, *(left[start : start + count] for start in range(0, rounds * count, count))]
 
 
-def noise(lengths: Sequence[int]) -> list[np.ndarray]:
-    """An utterance of noise for each length in samples, always the same."""
-    return [np.random.default_rng(length).standard_normal(length, dtype=np.float32) for length in lengths]
+def shuffled(items: Sequence[Item]) -> list[Item]:
+    """In an order that is always the same."""
+    return random.Random(0).sample(items, len(items))
 
 
-def demo_waveforms() -> list[np.ndarray]:
-    """The demo's corpus, normalised and unpadded."""
-    dataset = open_dataset("clean", str(DEMO / "LibriSpeech"))
-    extractor = model_folder.feature_extractor(str(DEMO_MODEL))
-    how = Preparation(extractor)
-    return [item.samples[0] for index in range(len(dataset)) for item in model_inputs(dataset, index, how)]
+def noise_of_test_clean() -> list[Utterance]:
+    """As many utterances of noise as test-clean has different lengths."""
+    return [Utterance(length, length) for length in dict.fromkeys(shuffled(LENGTHS))]
 
 
-# The engines. Each imports its own packages, because it runs in its own process; the end of the process closes it.
+def own_utterances(setup: Setup, most: int) -> list[Utterance]:
+    """Up to `most` utterances of the data set. Raises SuiteError for one that fits no gear."""
+    assert setup.dataset, "there is one"
+    numbers = shuffled(range(len(open_dataset(*setup.dataset))))[:most]
+    waveforms, _ = utterances(setup, numbers)
+    found = [Utterance(number, len(waveform)) for number, waveform in zip(numbers, waveforms)]
+    for each in found:
+        gear_of(each)
+    return found
 
 
-def open_pytorch(precision: str) -> Open:
-    def open_model(models: Models, threads: int) -> Infer:
-        import torch
-
-        from wav2vec2_eval.engines.pytorch import PytorchEngine, open_device
-        from wav2vec2_eval.sources.pytorch_model import load_model
-
-        model = load_model(str(models.folder), dtype=getattr(torch, PRECISIONS[precision]))
-        return through(PytorchEngine(model, open_device("cpu"), precision, threads))
-
-    return open_model
+def numbers_of(chosen: Sequence[Utterance]) -> list[int]:
+    return [each.number for each in chosen]
 
 
-def open_pipeline(models: Models, threads: int) -> Infer:
-    import torch
-    from transformers import pipeline
-
-    torch.set_num_threads(threads)
-    recognise = pipeline("automatic-speech-recognition", model=str(models.folder), device="cpu")
-
-    def infer_one(waveform: np.ndarray) -> str:
-        answer = recognise({"raw": waveform, "sampling_rate": SAMPLE_RATE})  # normalises the waveform a second time
-        text: str = answer["text"]  # type: ignore[call-overload]  # declared as a list, which is for several inputs
-        return text
-
-    return one_at_a_time(infer_one)
+# The models
 
 
-def open_onnxruntime(models: Models, threads: int) -> Infer:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(models.plain, options, providers=["CPUExecutionProvider"])
-    return one_at_a_time(lambda waveform: session.run(None, {INPUT: waveform[None]})[0][0])
+def model_digest(model: str) -> str:
+    """What tells apart two models: the content of a folder's files, or the hub's name."""
+    folder = Path(model)
+    files = sorted(path for path in folder.glob("*") if path.suffix in (".safetensors", ".bin", ".json"))
+    return digest_of([model] if not folder.is_dir() else [f"{path.name} {file_digest(path)}" for path in files])
 
 
-def open_openvino(precision: str) -> Open:
-    def open_model(models: Models, threads: int) -> Infer:
-        import openvino
-
-        properties = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads}
-        compiled = openvino.Core().compile_model(models.plain, "CPU", properties)
-        return one_at_a_time(lambda waveform: compiled([waveform[None]])[0][0].copy())
-
-    return open_model
+def code_digest(checkout: Path) -> str:
+    """What tells apart two states of the suite's code."""
+    files = sorted(checkout.glob("wav2vec2_eval/**/*.py"))
+    return digest_of(f"{path.relative_to(checkout)} {file_digest(path)}" for path in files)
 
 
-def open_suite(precision: str) -> Open:
-    def open_model(models: Models, threads: int) -> Infer:
-        path = {"f32": models.plain, "bf16": models.masked, "int8": models.int8}[precision]
-        return through(open_engine(path, num_threads=threads, precision=precision))
-
-    return open_model
+def digest_of(parts: Iterator[str] | Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
 
 
-def through(engine: Engine) -> Infer:
-    """Infer through an engine of the suite."""
-    is_masked = len(engine.inputs) == 2
-
-    def infer(waveforms: Waveforms) -> Iterator[Recognised]:
-        utterances = (gear_input(waveform) if is_masked else [waveform[None]] for waveform in waveforms)
-        for result in engine.stream(utterances):
-            elapsed_ms = result.pure_ns / 1e6 if result.elapsed_ms is None else result.elapsed_ms
-            yield Recognised(result.outputs[0][0], elapsed_ms)
-
-    return infer
+def commit_of(checkout: Path) -> str | None:
+    """The commit that is checked out, with "-dirty" if a file differs from it; None outside of git."""
+    command = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return done.stdout.strip() or None
 
 
-def one_at_a_time(infer_one: Callable[[np.ndarray], np.ndarray | str]) -> Infer:
-    """Infer through a function that takes one waveform."""
+class Bench(NamedTuple):
+    """What a run works with: the common setup, the one with the exports of the code before, and their checkouts."""
 
-    def infer(waveforms: Waveforms) -> Iterator[Recognised]:
-        for waveform in waveforms:
-            start = time.perf_counter()
-            output = infer_one(waveform)
-            yield Recognised(output, 1000 * (time.perf_counter() - start))
+    work: Path
+    setup: Setup
+    setup_before: Setup
+    before: Path | None
 
-    return infer
+    def names(self, chosen: Sequence[str]) -> list[str]:
+        """The entries that were chosen; without --suite_before there is none of that kind."""
+        return [name for name in chosen if self.before or ENTRIES[name].kind != BEFORE]
 
+    def setup_of(self, name: str) -> Setup:
+        return self.setup_before if ENTRIES[name].kind == BEFORE else self.setup
 
-ENGINES: dict[str, Open] = {
-    PYTORCH: open_pytorch("f32"),
-    "PyTorch bfloat16": open_pytorch("bf16"),
-    "transformers pipeline float32": open_pipeline,
-    "onnxruntime float32": open_onnxruntime,
-    "OpenVINO float32, default settings": open_openvino("f32"),
-    PLAIN_BF16: open_openvino("bf16"),
-    "suite float32": open_suite("f32"),
-    "suite bfloat16": open_suite("bf16"),
-    "suite int8": open_suite("int8"),
-}
+    def open_worker(self, name: str, setup: Setup | None = None) -> Worker:
+        """A process of this engine, which sees the code that its entry asks for."""
+        suite = self.before if ENTRIES[name].kind == BEFORE else None
+        return Worker(name, setup or self.setup_of(name), self.work / f"logs/{name}.txt", suite)
 
-
-# The processes of the engines. They write JSON, a line for each answer.
-
-
-class Round(NamedTuple):
-    """What a worker measured in one round."""
-
-    seconds: float
-    latencies_ms: list[float]
-    peak_mb: float  # of the worker's process until now
-
-
-@dataclass(frozen=True)
-class Score:
-    """The demo in one engine."""
-
-    wer: float
-    transcripts: list[str]
-
-
-def serve(name: str, work: Path, threads: int) -> None:
-    """In the worker's process: open the engine, infer the first utterance, then answer each line of lengths."""
-    infer = ENGINES[name](make_models(work / "model", work / "models"), threads)
-    list(infer([np.ones(FIRST_SAMPLES, np.float32)]))
-    answer({})
-    for line in sys.stdin:
-        waveforms = noise(json.loads(line))
-        start = time.perf_counter()
-        latencies_ms = [recognised.latency_ms for recognised in infer(waveforms)]
-        seconds = time.perf_counter() - start
-        answer(Round(seconds, latencies_ms, memory_kb(os.getpid()) / 1024)._asdict())
-
-
-def score(name: str, work: Path, threads: int) -> None:
-    """In a process of its own: answer with the Score of the engine."""
-    digest = file_digest(DEMO_MODEL / "model.safetensors")[:8]  # exports of an older demo are not used
-    models = make_models(DEMO_MODEL, work / f"demo_models_{digest}")
-    symbols = model_folder.symbols(str(DEMO_MODEL))
-    outputs = [recognised.output for recognised in ENGINES[name](models, threads)(demo_waveforms())]
-    texts = [each if isinstance(each, str) else greedy_decode(each, symbols) for each in outputs]
-    references = [text or "" for text in open_dataset("clean", str(DEMO / "LibriSpeech")).texts]
-    answer(asdict(Score(total(word_errors(references, texts)).wer, texts)))
-
-
-def answer(figures: Mapping[str, object]) -> None:
-    print(json.dumps(figures), flush=True)
-
-
-def role_command(role: str, name: str, work: Path, threads: int) -> list[str]:
-    """The command of a process that serves or scores the engine `name`."""
-    return [sys.executable, __file__, f"--work_dir={work}", f"--threads={threads}", f"--{role}={name}"]
-
-
-class Worker:
-    """An engine in its own process, ready to infer. Raises SuiteError when the process fails."""
-
-    def __init__(self, name: str, work: Path, threads: int) -> None:
-        self.name = name
-        start = time.perf_counter()
-        self._process = subprocess.Popen(
-            role_command("serve", name, work, threads), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        assert self._process.stdin and self._process.stdout, "both are pipes"
-        self._requests, self._answers = self._process.stdin, self._process.stdout
-        self._read()
-        self.first_s = time.perf_counter() - start  # from the start of the process to its first result
-
-    def run(self, lengths: Sequence[int]) -> Round:
-        """Infer utterances of these lengths in samples."""
-        self._requests.write(json.dumps(list(lengths)) + "\n")
-        self._requests.flush()
-        return Round(**json.loads(self._read()))
-
-    def close(self) -> None:
-        self._requests.close()
-        self._process.wait()
-
-    def _read(self) -> str:
-        """The next line of JSON; lines that a library prints are skipped."""
-        for line in self._answers:
-            if line.startswith("{"):
-                return line
-        raise SuiteError(f"{self.name}: its process failed")
-
-
-def time_start(name: str, work: Path, threads: int) -> float:
-    """Seconds from the start of a process to its first result, with the model's files in memory.
-
-    To be called before the other workers exist, because they need that memory.
-    """
-    times_s = []
-    for _ in range(4):  # in the first, the engine writes its cache
-        worker = Worker(name, work, threads)
-        worker.close()
-        times_s.append(worker.first_s)
-    return median(times_s[1:])
-
-
-def demo_score(name: str, work: Path, threads: int) -> Score:
-    """Score the demo in a process of its own."""
-    done = subprocess.run(role_command("score", name, work, threads), stdout=subprocess.PIPE, text=True, check=False)
-    if done.returncode:
-        raise SuiteError(f"{name}: its process failed")
-    return Score(**json.loads(done.stdout.splitlines()[-1]))
+    def make_models(self, names: Sequence[str]) -> None:
+        """Let both checkouts export at the same time. The worker of an engine whose export fails will say so."""
+        processes = []
+        for kind, suite in ((SUITE, None), (BEFORE, self.before)):
+            files = {ENTRIES[name].reads for name in names if (ENTRIES[name].kind == BEFORE) == (kind == BEFORE)}
+            if files - {MODEL}:
+                setup = self.setup_before if kind == BEFORE else self.setup
+                log = self.work / f"logs/make-{kind}.txt"
+                processes.append(Process(["make", sorted(files), setup], log, suite))
+        for process in processes:
+            process.close()
 
 
 # The measurement
 
 
-@dataclass(frozen=True)
-class Speed:
-    """All timed rounds of one engine."""
+class Workers:
+    """The processes of the engines. When memory is short, those end that have not been used for longest."""
 
-    rtfx: float  # median of the rounds
-    rtfx_of_rounds: list[float]
-    p50_ms: float
-    p99_ms: float
-    peak_memory_mb: float
+    def __init__(self, open_one: Callable[[str], Worker], free_mb: Callable[[], float]) -> None:
+        self._open = open_one
+        self._free_mb = free_mb
+        self._open_ones: OrderedDict[str, Worker] = OrderedDict()
 
+    def get(self, name: str) -> Worker:
+        """The process of this engine, opened if need be."""
+        idle = [each for each in self._open_ones if each != name]
+        while idle and self._free_mb() < LEAST_FREE_MB:
+            self._open_ones.pop(idle.pop(0)).close()
+        if name not in self._open_ones:
+            self._open_ones[name] = self._open(name)
+        self._open_ones.move_to_end(name)
+        return self._open_ones[name]
 
-@dataclass(frozen=True)
-class Figures:
-    """All figures of one engine."""
-
-    speed: Speed
-    first_result_s: float
-    demo: Score
-
-
-def measure(workers: Sequence[Worker], rounds: int, count: int) -> dict[str, Speed]:
-    """All engines in turn on the same utterances, round by round."""
-    audio_s = []
-    done: dict[str, list[Round]] = {worker.name: [] for worker in workers}
-    for number in range(rounds + 1):
-        lengths = lengths_of(number, count if number else WARM_UP)
-        audio_s.append(sum(lengths) / SAMPLE_RATE)
-        for worker in workers if number % 2 else reversed(workers):
-            done[worker.name].append(worker.run(lengths))
-    return {name: summarise(audio_s, results) for name, results in done.items()}
+    def close(self) -> None:
+        while self._open_ones:
+            self._open_ones.popitem()[1].close()
 
 
-def summarise(audio_s: Sequence[float], results: Sequence[Round]) -> Speed:
-    """The figures of one engine, with the duration of the speech of each round. The first round is the warm-up."""
-    rtfx = [duration_s / result.seconds for duration_s, result in zip(audio_s[1:], results[1:])]
-    latencies_ms = [latency for result in results[1:] for latency in result.latencies_ms]
-    p50_ms, p99_ms = (percentile(latencies_ms, percent) for percent in (50, 99))
-    return Speed(median(rtfx), rtfx, p50_ms, p99_ms, results[-1].peak_mb)
+def free_mb() -> float:
+    """Memory that a new process could take now."""
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable")) / 1024
 
 
-def ratio(found: Mapping[str, Figures], name: str, peer: str) -> float:
-    """How many times as fast as `peer` the engine `name` is: the median over the rounds, which had the same work."""
-    rounds = zip(found[name].speed.rtfx_of_rounds, found[peer].speed.rtfx_of_rounds)
-    return median(ours / theirs for ours, theirs in rounds)
+@contextmanager
+def or_left_out(progress: Progress, name: str) -> Iterator[None]:
+    """Leave an engine out of the run from here on, with its reason, if its process fails in this block."""
+    try:
+        yield
+    except SuiteError as error:
+        progress.left_out[name] = str(error)
+        print(f"{ENTRIES[name].title}: left out: {error}", flush=True)
 
 
-def table(found: Mapping[str, Figures]) -> Iterator[str]:
-    """The lines of the result, as Markdown."""
-    titles = ["engine", "RTFx", "p50 (ms)", "p99 (ms)", "first result (s)", "peak memory (MB)", "WER, demo"]
-    yield f"| {' | '.join([*titles, 'x PyTorch', 'x OpenVINO bf16'])} |"
-    yield "| --- |" + " ---: |" * 8
-    for name, figures in found.items():
-        speed = figures.speed
-        values = [f"{speed.rtfx:.1f}", f"{speed.p50_ms:.0f}", f"{speed.p99_ms:.0f}", f"{figures.first_result_s:.1f}"]
-        values += [f"{speed.peak_memory_mb:.0f}", f"{100 * figures.demo.wer:.2f} %"]
-        values += [f"{ratio(found, name, peer):.2f}" for peer in (PYTORCH, PLAIN_BF16)]
-        yield f"| {name} | {' | '.join(values)} |"
+def time_start(open_one: Callable[[], Worker]) -> float:
+    """Seconds from the start of a process to its first result, with the model's files in memory; a median."""
+    times_s = []
+    for _ in range(1 + STARTS):  # in the first, the engine may write its cache
+        worker = open_one()
+        worker.close()
+        times_s.append(worker.first_s)
+    return median(times_s[1:])
 
 
-def draw(found: Mapping[str, Figures], title: str, path: Path) -> None:
-    names = sorted(found, key=lambda name: found[name].speed.rtfx)
-    values = [found[name].speed.rtfx for name in names]
-    figure = new_figure(8, 4)
+class Run:
+    """A run of some engines. Its progress is saved after each step; what is saved is not measured again."""
+
+    def __init__(self, bench: Bench, names: Sequence[str], progress: Progress) -> None:
+        self._bench = bench
+        self._names = names
+        self._path = bench.work / STATE
+        self.progress = progress
+
+    def left(self) -> list[str]:
+        """The engines that have not been left out."""
+        return [name for name in self._names if name not in self.progress.left_out]
+
+    def time_starts(self) -> None:
+        """To be called before other processes exist, because starts need memory."""
+        for name in self.left():
+            if name not in self.progress.starts_s:
+                with or_left_out(self.progress, name):
+                    self.progress.starts_s[name] = time_start(partial(self._bench.open_worker, name))
+                self.progress.save(self._path)
+
+    def measure(self, plans: Sequence[Sequence[int]], shape: Shape) -> None:
+        """The rounds, all engines in turn, then the bound; the first of `plans` are the utterances of the warm-up."""
+        left = range(len(self.progress.rounds), len(plans) - 1)
+        if not left:
+            return
+
+        def open_warm(name: str) -> Worker:
+            worker = self._bench.open_worker(name)
+            worker.run(plans[0])
+            return worker
+
+        workers = Workers(open_warm, free_mb)
+        bound = Bound(shape, self._bench.setup.threads, self._bench.work / "logs/bound.txt")
+        for number in left:
+            found: dict[str, Round] = {}
+            for name in self.left()[:: -1 if number % 2 else 1]:
+                with or_left_out(self.progress, name):
+                    found[name] = workers.get(name).run(plans[number + 1])
+            self.progress.rates.append(bound.rates())
+            self.progress.rounds.append(found)
+            self.progress.save(self._path)
+            print(f"round {number + 1} of {len(plans) - 1} is saved", flush=True)
+        workers.close()
+        bound.close()
+
+    def score_demo(self) -> None:
+        """The demo in each engine, with exports of its own."""
+        work, before = self._bench.work, self._bench.before
+        setup = demo_setup(self._bench.setup.threads)
+        demo = Bench(work / "demo", with_exports(setup, work), with_exports(setup, work, before), before)
+        demo.make_models(self.left())
+        for name in self.left():
+            if name not in self.progress.demo:
+                with or_left_out(self.progress, name):
+                    worker = demo.open_worker(name)
+                    self.progress.demo[name] = worker.run(demo_numbers())
+                    worker.close()
+                self.progress.save(self._path)
+
+    def rows(self, work: Work) -> Rows:
+        """The figures of the engines that took part in all rounds, by title."""
+        rates = median_rates(self.progress.rates)
+        found = [
+            summarise(
+                name,
+                [results[name] for results in self.progress.rounds],
+                self.progress.starts_s.get(name),
+                self.progress.demo.get(name),
+                bound_rtfx(work, rates, ENTRIES[name].precision),
+            )
+            for name in self.left()
+        ]
+        return {row.title: row for row in found}
+
+
+# What is printed
+
+
+def bound_lines(work: Work, rates: Rates) -> Iterator[str]:
+    """The bound of each precision, as Markdown."""
+    gflop = [each / 1e9 for each in (work.total, *work)]
+    yield "{:.1f} GFLOP for each second of audio: {:.1f} convolutions, {:.1f} layers, {:.1f} attention".format(*gflop)
+    yield "| bound | layers (TFLOP/s) | convolutions (TFLOP/s) | squares (TFLOP/s) | RTFx | RTFx as squares |"
+    yield "| --- |" + " ---: |" * 5
+    for precision, kinds in rates.items():
+        rtfx = [bound_rtfx(work, rates, precision, best) or 0.0 for best in (False, True)]
+        values = [*(f"{kinds[kind] / 1e12:.3f}" for kind in KINDS), *(f"{each:.1f}" for each in rtfx)]
+        yield f"| {precision} | {' | '.join(values)} |"
+
+
+def transcripts_line(rows: Rows) -> str:
+    """Whether the suite in float32 writes the demo's transcripts as PyTorch does; empty if that is not known."""
+    both = {rows[title].transcripts for title in (PYTORCH, ENTRIES["suite-f32"].title) if title in rows}
+    if "" in both or len(rows.keys() & {PYTORCH, ENTRIES["suite-f32"].title}) < 2:
+        return ""
+    return f"demo transcripts of suite float32 and PyTorch float32: {'equal' if len(both) == 1 else 'DIFFERENT'}"
+
+
+def draw(rows: Rows, title: str, path: Path) -> None:
+    """The speed of each engine, if matplotlib is there."""
+    if find_spec("matplotlib") is None:
+        print(f"{path.name}: left out: matplotlib is missing")
+        return
+    shown = sorted(rows.values(), key=lambda row: row.rtfx)
+    values = [row.rtfx for row in shown]
+    figure = new_figure(8, 1 + 0.3 * len(shown))
     axes = figure.subplots()
-    colours = ["tab:blue" if name.startswith("suite") else "0.7" for name in names]
-    axes.bar_label(axes.barh(names, values, color=colours), fmt="%.1f", padding=3)
+    colours = ["tab:blue" if row.kind == SUITE else "0.7" for row in shown]
+    axes.bar_label(axes.barh([row.title for row in shown], values, color=colours), fmt="%.1f", padding=3)
     axes.set(xlabel="RTFx: seconds of speech per second, median of the rounds", xlim=(0, 1.1 * max(values)))
     figure.suptitle(title, fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=120)
 
 
+# The command
+
+
+def engine_names(text: str) -> list[str]:
+    """The entries that are named with commas, in the order of the table: `suite-f32`, or a part such as `f32`."""
+    wanted = text.split(",")
+    for each in wanted:
+        if not any(each == name or each in name.split("-") for name in ENTRIES):
+            raise SuiteError(f"expected names of {', '.join(ENTRIES)}, or parts of them, found {each!r}")
+    return [name for name in ENTRIES if {name, *name.split("-")} & set(wanted)]
+
+
+def checkout(text: str) -> Path:
+    """A folder with the suite's code."""
+    folder = Path(cli.expand_path(text)).resolve()
+    if not (folder / "wav2vec2_eval/__init__.py").is_file():
+        raise SuiteError(f"expected a checkout of the suite, found no wav2vec2_eval in {text}")
+    return folder
+
+
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = new_parser(__doc__)
     option = parser.add_argument
     option("--count", type=cli.integer(2), default=20, metavar="N", help="utterances per round")
-    option("--rounds", type=cli.integer(1), default=7, metavar="N", help="timed rounds, after one to warm up")
+    option("--rounds", type=cli.integer(1), default=7, metavar="N", help="timed rounds")
+    option("--warm_up", type=cli.integer(1), default=30, metavar="N", help="utterances that warm each process up")
     option("--threads", type=cli.integer(1), default=default_threads(), metavar="N", help="CPU threads of each engine")
-    option("--serve", choices=ENGINES, help=argparse.SUPPRESS)
-    option("--score", choices=ENGINES, help=argparse.SUPPRESS)
-    return parser.parse_args(argv)
+    option(
+        "--engines",
+        type=cli.checked(engine_names),
+        default=list(ENTRIES),
+        metavar="NAMES",
+        help=f"with commas, some of {', '.join(ENTRIES)}; a part names several, as suite or int8 (default: all)",
+    )
+    option(
+        "--suite_before",
+        type=cli.checked(checkout),
+        metavar="FOLDER",
+        help="a checkout of an earlier commit, whose engines and exports are measured in the same rounds",
+    )
+    option("--model_name_or_path", type=cli.path_text, metavar="MODEL", help="your model instead of random weights")
+    option("--which_dataset", default="custom", metavar="NAME", help="which set --dataset_path holds")
+    option("--dataset_path", type=cli.path_text, metavar="PATH", help="your utterances instead of noise")
+    option("--skip_starts", action="store_true", help="do not measure the first result of a new process")
+    option("--skip_demo", action="store_true", help="do not measure the WER of the demo")
+    option("--prepare", action="store_true", help="export the models, let the engines write their caches, and end")
+    option("--resume", action="store_true", help="go on with a run of the same options that was interrupted")
+    option("--record", action="store_true", help="also keep the result in test/bench/records, for README's table")
+    args = parser.parse_args(argv)
+    if args.dataset_path and not args.model_name_or_path:
+        parser.error("--dataset_path: expected --model_name_or_path with it: random weights recognise nothing")
+    return args
+
+
+def with_exports(setup: Setup, work: Path, before: Path | None = None) -> Setup:
+    """The setup with a folder for its exports by this code, or by the checkout `before`.
+
+    Exports of another model, other code or another calibration are in other folders, and so not used by mistake.
+    """
+    what = [setup.model, model_digest(setup.model), code_digest(before or ROOT)]
+    what.append(json.dumps([setup.dataset, setup.calibration]))
+    return setup._replace(exports=str(work / f"exports/{'before' if before else 'now'}-{digest_of(what)}"))
+
+
+def open_bench(args: argparse.Namespace) -> tuple[Bench, list[list[Utterance]]]:
+    """What the options ask for, and the utterances of the warm-up and of all rounds."""
+    work: Path = args.work_dir
+    model = args.model_name_or_path or str(make_model(work / "model"))
+    dataset = (args.which_dataset, args.dataset_path) if args.dataset_path else None
+    setup = Setup(model, "", args.threads, CALIBRATION_NOISE, dataset)
+    most = args.warm_up + args.rounds * args.count
+    found = own_utterances(setup, most) if dataset else noise_of_test_clean()
+    plans = plan(found, args.rounds, args.count, args.warm_up)
+    if dataset:
+        setup = setup._replace(calibration=numbers_of(plans[0][:CALIBRATED]))
+    before: Path | None = args.suite_before
+    return Bench(work, with_exports(setup, work), with_exports(setup, work, before), before), plans
+
+
+def run_setup(args: argparse.Namespace, bench: Bench, names: Sequence[str]) -> dict[str, Any]:
+    """What two runs must have in common for one to resume the other."""
+    options = ("count", "rounds", "warm_up", "threads", "model_name_or_path", "which_dataset", "dataset_path")
+    return {
+        **{f"--{name}": getattr(args, name) for name in options},
+        "--engines": ",".join(names),
+        "--suite_before": str(args.suite_before or ""),
+        "processor": f"{cpu_name()}, {fast_features()}",
+        "versions": {package: version(package) for package in PACKAGES},
+        "models and code": [bench.setup.exports, bench.setup_before.exports],
+    }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
-    work, threads = args.work_dir, args.threads
-    if args.serve:
-        serve(args.serve, work, threads)
-        return 0
-    if args.score:
-        score(args.score, work, threads)
-        return 0
-    lengths_of(args.rounds, args.count)  # raises SuiteError now if there are too few lengths
+    work: Path = args.work_dir
+    work.mkdir(parents=True, exist_ok=True)
+    bench, plans = open_bench(args)
+    names = bench.names(args.engines)
+    if not names:
+        raise SuiteError("--engines: expected --suite_before with engines of an earlier commit alone, found none")
+    setup = run_setup(args, bench, names)
+    progress = resume(work / STATE, setup) if args.resume else Progress(setup)
     header = [
         *conditions(*PACKAGES),
-        f"base-size model, {threads} threads; {args.rounds} rounds of {args.count} utterances, lengths of test-clean",
+        f"{args.model_name_or_path or 'base-size model'}, {args.threads} threads; {args.rounds} rounds of {args.count} "
+        f"utterances, {args.dataset_path or 'lengths of test-clean'}; warm-up {args.warm_up}",
     ]
-    print(*header, sep="\n")
-    make_models(make_model(work / "model"), work / "models")
-    starts_s = {name: time_start(name, work, threads) for name in ENGINES}
-    workers = [Worker(name, work, threads) for name in ENGINES]
-    speeds = measure(workers, args.rounds, args.count)
-    for worker in workers:
-        worker.close()
-    found = {name: Figures(speed, starts_s[name], demo_score(name, work, threads)) for name, speed in speeds.items()}
+    print(*header, sep="\n", flush=True)
+    bench.make_models(names)
+    run = Run(bench, names, progress)
+    if args.prepare:
+        for name in names:
+            if ENTRIES[name].keeps:
+                with or_left_out(progress, name):
+                    bench.open_worker(name).close()
+        return 0
+    if not args.skip_starts:
+        run.time_starts()
+    shape = read_shape(bench.setup.model)
+    run.measure([numbers_of(each) for each in plans], shape)
+    if not (args.skip_demo or args.dataset_path):
+        run.score_demo()
 
-    print(*table(found), sep="\n")
-    same = found["suite float32"].demo.transcripts == found[PYTORCH].demo.transcripts
-    print(f"\ndemo transcripts of suite float32 and PyTorch float32: {'equal' if same else 'DIFFERENT'}")
-    for target in TARGETS:
-        reached = ratio(found, target.engine, target.peer)
-        print(
-            f"{target.engine} / {target.peer}: {reached:.2f}, target {target.ratio}: {verdict(reached >= target.ratio)}"
-        )
-    document = {"conditions": header, "engines": {name: asdict(figures) for name, figures in found.items()}}
-    (work / "engines.json").write_text(json.dumps(document, indent=2) + "\n")
-    draw(found, f"{header[0]}\n{header[-1]}", work / "engines.png")
-    print(f"written: {work / 'engines.json'}, {work / 'engines.png'}")
-    return 0
+    asked = work_per_second(shape, [each.samples for chosen in plans[1:] for each in chosen])
+    rates, rows = median_rates(progress.rates), run.rows(asked)
+    print(*table(rows), "", *bound_lines(asked, rates), "", transcripts_line(rows), sep="\n")
+    for each in comparisons(rows):
+        print(each.line())
+    document = new_record(rows, args.threads, commit_of(ROOT))
+    document |= {"conditions": header, "setup": setup, "left out": progress.left_out}
+    document |= {"commit before": args.suite_before and commit_of(args.suite_before)}
+    document |= {"work": asked._asdict(), "rates": rates}
+    paths = [work / "engines.json", *([this_record()] if args.record else [])]
+    for path in paths:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    draw(rows, f"{header[0]}\n{header[-1]}", work / "engines.png")
+    print(f"written: {', '.join(map(str, [*paths, work / 'engines.png']))}")
+    failed = [name for name in progress.left_out if ENTRIES[name].kind == SUITE and ENTRIES[name].precision in rates]
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

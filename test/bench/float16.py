@@ -28,8 +28,8 @@ import numpy as np
 import onnx
 import torch
 from common import conditions, make_model, new_parser
-from engines import gear_input, noise
 from onnx import TensorProto, helper, numpy_helper
+from peers import gear_input, noise
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 from transformers import PreTrainedModel

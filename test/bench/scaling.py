@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """How speed and memory grow with the work: utterances of 1 to 35 s, on one thread and on all threads.
 
-The engines and models are those of engines.py. Each engine runs in its own process for each number of threads. The
-memory is the peak of that process after the utterances of this length and of all shorter ones. Prints a table; writes
-scaling.json and scaling.png.
+The engines and models are those of engines.py, and so is the bound of the machine, of which the table has the share
+that each engine reaches. Each engine runs in its own process for each number of threads. The memory is the peak of that
+process after the utterances of this length and of all shorter ones. Prints a table; writes scaling.json and
+scaling.png.
 
     python test/bench/scaling.py --work_dir=/tmp/bench
 """
@@ -17,15 +18,18 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
+from bound import Bound, Shape, bound_rtfx, median_rates, read_shape, work_per_second
 from common import conditions, make_model, new_figure, new_parser
-from engines import PACKAGES, PYTORCH, Round, Worker, make_models
+from engines import CALIBRATION_NOISE, PACKAGES, Bench, with_exports
+from peers import ENTRIES, Round, Setup
 
 from wav2vec2_eval import cli
+from wav2vec2_eval.errors import SuiteError
 from wav2vec2_eval.machine.cpu import default_threads
 from wav2vec2_eval.speech.audio import SAMPLE_RATE
 
-NAMES = (PYTORCH, "suite float32", "suite bfloat16", "suite int8")
-SECONDS = (1, 5, 15, 34.9)  # the last gear holds 35.0 s
+NAMES = ("pytorch-f32", "suite-f32", "suite-bf16", "suite-int8")
+SECONDS = (1, 2, 5, 8, 15, 34.9)  # the last gear holds 35.0 s
 AUDIO_S = 60  # of each length in a round
 
 
@@ -37,31 +41,51 @@ class Point(NamedTuple):
     utterance_s: float
     rtfx: float
     peak_mb: float
+    bound_rtfx: float  # at the sizes of the model's own layers
 
 
-def measure(work: Path, rounds: int, thread_counts: list[int]) -> Iterator[Point]:
-    """Short utterances first; within each round, the engines in turn."""
-    for threads in thread_counts:
-        workers = [Worker(name, work, threads) for name in NAMES]
-        for seconds in SECONDS:
-            lengths = [round(seconds * SAMPLE_RATE)] * max(2, round(AUDIO_S / seconds))
-            found: dict[str, list[Round]] = {name: [] for name in NAMES}
-            for number in range(rounds + 1):
-                for worker in workers if number % 2 else reversed(workers):
-                    found[worker.name].append(worker.run(lengths))
-            for name, results in found.items():
-                taken_s = median(result.seconds for result in results[1:])  # the first round is the warm-up
-                rtfx = sum(lengths) / SAMPLE_RATE / taken_s
-                yield Point(name, threads, seconds, rtfx, results[-1].peak_mb)
-        for worker in workers:
-            worker.close()
+def prepare(bench: Bench) -> list[str]:
+    """Export the models, and let each engine write its cache. Returns the engines that this processor can run."""
+    bench.make_models(NAMES)
+    found = []
+    for name in NAMES:
+        try:
+            bench.open_worker(name).close()
+            found.append(name)
+        except SuiteError as error:
+            print(f"{ENTRIES[name].title}: left out: {error}")
+    return found
+
+
+def measure(bench: Bench, names: Sequence[str], shape: Shape, rounds: int) -> Iterator[Point]:
+    """Short utterances first; within each round, the engines in turn, and then the bound."""
+    threads = bench.setup.threads
+    workers = {name: bench.open_worker(name) for name in names}
+    bound = Bound(shape, threads, bench.work / "logs/bound.txt")
+    for seconds in SECONDS:
+        lengths = [round(seconds * SAMPLE_RATE)] * max(2, round(AUDIO_S / seconds))
+        found: dict[str, list[Round]] = {name: [] for name in names}
+        rates = []
+        for number in range(rounds + 1):
+            for name in names[:: 1 if number % 2 else -1]:
+                found[name].append(workers[name].run(lengths))
+            rates.append(bound.rates())
+        work = work_per_second(shape, lengths[:1])
+        for name, results in found.items():
+            taken_s = median(result.seconds for result in results[1:])  # the first round is the warm-up
+            rtfx = sum(lengths) / SAMPLE_RATE / taken_s
+            most = bound_rtfx(work, median_rates(rates), ENTRIES[name].precision) or 0.0
+            yield Point(ENTRIES[name].title, threads, seconds, rtfx, results[-1].peak_mb, most)
+    for process in (*workers.values(), bound):
+        process.close()
 
 
 def draw(points: list[Point], title: str, path: Path) -> None:
     figure = new_figure(11, 4)
     speed, memory = figure.subplots(1, 2)
     most = max(point.threads for point in points)
-    for name, colour in zip(NAMES, ("0.5", "tab:green", "tab:blue", "tab:red")):
+    names = list(dict.fromkeys(point.engine for point in points))
+    for name, colour in zip(names, ("0.5", "tab:green", "tab:blue", "tab:red")):
         for threads in sorted({point.threads for point in points}):
             chosen = [point for point in points if (point.engine, point.threads) == (name, threads)]
             lengths = [point.utterance_s for point in chosen]
@@ -91,13 +115,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     work: Path = args.work_dir
     header = conditions(*PACKAGES)
     print(*header, sep="\n")
-    make_models(make_model(work / "model"), work / "models")
-    for name in NAMES:  # each engine writes its cache now
-        Worker(name, work, default_threads()).close()
-    points = list(measure(work, args.rounds, sorted({1, default_threads()})))
-    print("| engine | threads | utterance (s) | RTFx | peak memory (MB) |\n| --- | ---: | ---: | ---: | ---: |")
+    model = str(make_model(work / "model"))
+    setup = with_exports(Setup(model, "", default_threads(), CALIBRATION_NOISE), work)
+    bench = Bench(work, setup, setup, None)
+    names, shape = prepare(bench), read_shape(setup.model)
+    points: list[Point] = []
+    for threads in sorted({1, setup.threads}):
+        points += measure(bench._replace(setup=setup._replace(threads=threads)), names, shape, args.rounds)
+    print("| engine | threads | utterance (s) | RTFx | of the bound (%) | peak memory (MB) |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: |")
     for point in points:
-        print(f"| {point.engine} | {point.threads} | {point.utterance_s} | {point.rtfx:.1f} | {point.peak_mb:.0f} |")
+        share = 100 * point.rtfx / point.bound_rtfx
+        figures = f"{point.utterance_s} | {point.rtfx:.1f} | {share:.0f} | {point.peak_mb:.0f}"
+        print(f"| {point.engine} | {point.threads} | {figures} |")
     document = {"conditions": header, "points": [point._asdict() for point in points]}
     (work / "scaling.json").write_text(json.dumps(document, indent=2) + "\n")
     draw(points, header[0], work / "scaling.png")
