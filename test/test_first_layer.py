@@ -11,9 +11,9 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from engines import demo_waveforms
 from float16 import round_graph
 from onnx import TensorProto, helper, numpy_helper, version_converter
+from peers import demo_waveforms
 from transformers import Wav2Vec2ForCTC
 
 from wav2vec2_eval.engines.first_layer import statistics, use_closed_form

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from engines import demo_waveforms
+from peers import demo_waveforms
 
 from wav2vec2_eval.engines.choose import open_engine
 from wav2vec2_eval.errors import SuiteError
