@@ -45,6 +45,18 @@ def test_the_same_numbers_in_2d(export):
         np.testing.assert_allclose(infer(model, num_samples), logits, atol=2e-5 * np.abs(logits).max())
 
 
+def test_weights_that_two_convolutions_share(export):
+    """PyTorch's exporter writes equal weights once."""
+    model = onnx.load(export)
+    convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
+    sizes = {tensor.name: tensor.dims for tensor in model.graph.initializer}
+    one, other, *_ = (node for node in convolutions[1:] if sizes[node.input[1]] == sizes[convolutions[1].input[1]])
+    other.input[1] = one.input[1]
+    expected = infer(model, 33_361)
+    to_2d(model)
+    np.testing.assert_allclose(infer(model, 33_361), expected, atol=2e-5 * np.abs(expected).max())
+
+
 def test_nothing_is_left_that_nobody_reads(export):
     model = onnx.load(export)
     to_2d(model)

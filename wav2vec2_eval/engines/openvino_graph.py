@@ -40,8 +40,9 @@ def to_2d(model: onnx.ModelProto) -> None:
         elif node.op_type == "Reshape":  # to and from GroupNorm's groups; each channel is a group, so nothing changes
             _bypass(graph, node)
         for name in node.input:
-            if name in weights and len(weights[name].dims) > 1:  # (C, C', k) or (C, 1); the data stay as they are
-                weights[name].dims.insert(len(weights[name].dims) - 1, 1)
+            tensor = weights.pop(name, None)  # once, also if several nodes read it
+            if tensor is not None and len(tensor.dims) > 1:  # (C, C', k) or (C, 1); the data stay as they are
+                tensor.dims.insert(len(tensor.dims) - 1, 1)
     squeeze = helper.make_node("Squeeze", [end.input[0]], [f"{end.input[0]}_squeezed"], axes=[2])
     end.input[0] = squeeze.output[0]
     graph.node.insert(list(graph.node).index(end), squeeze)
