@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from wav2vec2_eval.engines import trial
 from wav2vec2_eval.engines.choose import open_engine
 from wav2vec2_eval.engines.clock import MeasureTime, timed
-from wav2vec2_eval.engines.model_file import model_digest
+from wav2vec2_eval.engines.model_file import conversion_folder, model_digest
 from wav2vec2_eval.engines.precision import CPU_ENGINES, CPU_PRECISIONS, parse_precision
 from wav2vec2_eval.errors import SuiteError
 from wav2vec2_eval.files import results
@@ -257,6 +257,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     path, manifest_path = args.infer_res_save_path, args.input_info_file_path
     if os.path.realpath(manifest_path.parent) == os.path.realpath(path):
         raise SuiteError(f"{path}: holds the manifest, and results would replace it; choose another folder")
+    if os.path.realpath(conversion_folder(args.model_path)) == os.path.realpath(path):
+        raise SuiteError(f"{path}: is kept for what engines make of {args.model_path}; choose another folder")
     if manifest_path.is_dir():
         raise SuiteError(f"{manifest_path}: expected a manifest, found a folder; give {MANIFEST_NAME} in it")
     with open_manifest(manifest_path) as inputs, output_folder(path, SCRIPT) as folder:

@@ -435,6 +435,12 @@ INFER_CASES = [
         "holds the manifest, and results would replace it",
     ),
     Case(
+        "results into the folder of the model's conversions",
+        unchanged,
+        (*INFER, "--infer_res_save_path=./models/wav2vec2-base-960h-openvino"),
+        "is kept for what engines make of",
+    ),
+    Case(
         "two files for one entry",
         two_manifests,
         (*INFER, "--input_info_file_path=./old/pre_data/clean/bin_file.info"),

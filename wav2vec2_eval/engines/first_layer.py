@@ -239,7 +239,7 @@ def _read(
         what: numpy_helper.to_array(tensor) for what, tensor in found.items() if tensor.data_location != tensor.EXTERNAL
     }
     if "real" not in values:
-        norm = next(node for node in graph.node if node.op_type == "InstanceNormalization")
+        norm = next(node for node in graph.node if node.op_type == _ALL_CHANNELS[0] and values["ones"] in node.input)
         arrays["epsilon"] = np.array(_value(norm, "epsilon", 1e-5))
     weights, gamma, beta = (arrays.get(name, np.empty(0)) for name in ("weights", "gamma", "beta"))
     channels = len(weights)

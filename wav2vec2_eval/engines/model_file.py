@@ -98,17 +98,28 @@ def seal(path: Path) -> None:
 
 def check_seal(path: Path) -> None:
     """Raise SuiteError if an .onnx has a seal, and is not as it was when it got it."""
-    end = path.stat().st_size - _SEAL_BYTES
-    if end < 0:
-        return
-    with path.open("rb") as file:
-        file.seek(end)
-        found = file.read()
-    if found.startswith(_SEAL) and found[len(_SEAL) :] != _content_digest(path, end).encode():
+    found = _seal_of(path)
+    if found and found != _content_digest(path, path.stat().st_size - _SEAL_BYTES).encode():
         raise SuiteError(
             f"{path}: damaged since export_onnx.py wrote it, as the sha256 in its metadata says; copy it again, or "
             f"export it again"
         )
+
+
+def is_sealed(path: Path) -> bool:
+    """Whether an .onnx is as the suite wrote it. A tool that rewrites it may keep the metadata, but not the seal."""
+    return bool(_seal_of(path))
+
+
+def _seal_of(path: Path) -> bytes:
+    """The digest in the seal of an .onnx; empty if it has none."""
+    end = path.stat().st_size - _SEAL_BYTES
+    if end < 0:
+        return b""
+    with path.open("rb") as file:
+        file.seek(end)
+        found = file.read()
+    return found[len(_SEAL) :] if found.startswith(_SEAL) else b""
 
 
 def _content_digest(path: Path, size: int) -> str:

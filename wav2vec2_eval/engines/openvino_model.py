@@ -11,13 +11,14 @@ import hashlib
 import math
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, BinaryIO
 
 from ..errors import SuiteError
 from ..files.file_list import Source, content_of_file
-from ..files.folder import output_folder
+from ..files.folder import OutputFolder, output_folder
 from ..files.names import PRECISION_KEY
 from .base import Port, check_model, check_precision, unusable
 from .first_layer import use_closed_form
@@ -77,7 +78,7 @@ def read_in_2d(core: openvino.Core, model_path: Path) -> openvino.Model:
     graph, files = f"{name}.onnx", (f"{name}.data", f"{name}.onnx")
     folder = conversion_folder(model_path)
     try:
-        with output_folder(folder, wait=True) as out:
+        with conversions(model_path) as out:
             out.check_free(*files)
             if not _is_whole(folder, files):
                 with out.staging() as staged:
@@ -90,6 +91,17 @@ def read_in_2d(core: openvino.Core, model_path: Path) -> openvino.Model:
         with TemporaryDirectory() as temporary:
             _convert(core, model_path, Path(temporary) / graph)
             return core.read_model(Path(temporary) / graph)
+
+
+@contextmanager
+def conversions(model_path: Path) -> Iterator[OutputFolder]:
+    """The folder for what engines make of a model, locked for writing.
+
+    Raises SuiteError if a script's results are in it, because a new conversion would replace them.
+    """
+    with output_folder(conversion_folder(model_path), wait=True) as folder:
+        folder.check_owner("a model's conversions")
+        yield folder
 
 
 def _is_whole(folder: Path, files: Sequence[str]) -> bool:

@@ -6,8 +6,8 @@ convolutions were, on processors with AMX (narrow_groups.py), and the WER was 99
 an engine when it is opened, and through the same model in float32: through onnxruntime for an .onnx, and on the CPU for
 PyTorch. A masked model gets a second one, with padding. Above a limit, the engine is refused.
 
-The verdict on an .onnx is kept beside the conversions of the model, in a file whose name is a hash of whatever the
-answer depends on. A refusal is not kept, and what cannot be kept is found out again each time.
+The verdict on an .onnx is kept beside the conversions of the model, in a file whose name is a hash of model,
+versions, processor and settings. A refusal is not kept, and what cannot be kept is found out again each time.
 """
 
 from __future__ import annotations
@@ -23,19 +23,18 @@ import numpy as np
 
 from ..errors import SuiteError
 from ..files.file_list import Source
-from ..files.folder import output_folder
 from ..files.names import ATTENTION_MASK, MODEL_RECORD_KEY
 from ..machine.cpu import cpu_features, cpu_name
 from ..speech.audio import SAMPLE_RATE, frame_count
 from ..speech.padding import GEAR_STEP, masked_input
 from .base import Arrays, Conditions, Engine
 from .batching import is_masked
-from .model_file import conversion_folder, model_digest
+from .model_file import conversion_folder, is_sealed, model_digest
 from .onnxruntime_cpu import OnnxruntimeEngine
-from .openvino_model import CONVERSION
+from .openvino_model import CONVERSION, conversions
 from .trial import shape_of
 
-SETUP = 2  # raise when an engine opens models in another way, or when the utterances below change
+SETUP = 3  # raise when an engine opens models in another way, or when the utterances below change
 
 NUM_SAMPLES = 16_719  # no multiple of anything that kernels are cut into
 PADDED_SAMPLES = 7_321  # of the utterance with padding, in the shortest gear
@@ -56,8 +55,8 @@ def check_engine(engine: Engine, model_path: Path, precision: str) -> None:
     exporter, a warning says so.
     """
     limit = LIMITS[precision]
-    if MODEL_RECORD_KEY not in engine.metadata:  # it may compute in float16 inside, which engines do differently
-        limit = max(limit, LIMITS["f16"])
+    if not is_sealed(model_path):  # other tools may have given it float16 or int8 inside, which engines do differently
+        limit = max(limit, LIMITS["int8"])
     folder, verdict = conversion_folder(model_path), _made_of(engine.conditions, model_path, limit)
     name = f"{hashlib.sha256(verdict.encode()).hexdigest()[:16]}.txt"
     if _is_kept(folder, name):
@@ -67,7 +66,7 @@ def check_engine(engine: Engine, model_path: Path, precision: str) -> None:
         return
     if not error <= limit:
         raise refusal(engine.conditions, error, limit, _remedy(engine.conditions, precision))
-    with suppress(OSError, SuiteError), output_folder(folder, wait=True) as out:
+    with suppress(OSError, SuiteError), conversions(model_path) as out:
         out.check_free(name)
         out.write_text(name, f"{verdict}relative error: {error:.1e}\n")
 
@@ -88,7 +87,7 @@ def _remedy(conditions: Conditions, precision: str) -> str:
 
 
 def _made_of(conditions: Conditions, model_path: Path, limit: float) -> str:
-    """Whatever the answer of an engine depends on, one `label: value` a line."""
+    """Model, versions, processor and settings of kernels, one `label: value` a line."""
     try:
         reference = version("onnxruntime")
     except PackageNotFoundError:  # one of its builds that have other names
@@ -132,7 +131,7 @@ def _error(engine: Engine, model_path: Path, precision: str) -> float | None:
     actual = _outputs(engine, inputs)
     errors = [relative_error(actual[0], expected[0])]
     for one, other in zip(actual[1:], expected[1:]):
-        errors.append(error_of_padded(one, other, frame_count(PADDED_SAMPLES)))
+        errors.append(error_of_padded(one, other, frame_count(PADDED_SAMPLES), MODEL_RECORD_KEY in engine.metadata))
     return float(np.max(errors))  # NaN if any is NaN
 
 
@@ -147,14 +146,17 @@ def utterances(engine: Engine) -> list[list[np.ndarray]]:
 
     Integers are 0 or 1, a mask is 1.
     """
-    plain = []
+    whole = []
     for seed, spec in enumerate(engine.inputs):
         shape = shape_of(spec, NUM_SAMPLES)
         samples = waveform(int(np.prod(shape)), seed).reshape(shape)
         if spec.name == ATTENTION_MASK:
             samples = np.ones_like(samples)
-        plain.append((samples if spec.dtype.kind == "f" else samples > 0).astype(spec.dtype))
-    return [plain, masked_input(waveform(PADDED_SAMPLES), GEAR_STEP)] if is_masked(engine.inputs) else [plain]
+        whole.append((samples if spec.dtype.kind == "f" else samples > 0).astype(spec.dtype))
+    if not is_masked(engine.inputs):
+        return [whole]
+    padded = masked_input(waveform(PADDED_SAMPLES), GEAR_STEP)
+    return [whole, [array.astype(spec.dtype) for array, spec in zip(padded, engine.inputs)]]
 
 
 def waveform(num_samples: int, seed: int = 0) -> np.ndarray:
@@ -205,10 +207,15 @@ def _relative_error(actual: np.ndarray, expected: np.ndarray) -> float:
     return float(np.linalg.norm(actual - expected) / spread)
 
 
-def error_of_padded(actual: Sequence[np.ndarray], expected: Sequence[np.ndarray], frames: int) -> float:
-    """The error of the real frames. Infinity if the frames of the padding are not the reference's symbol, the blank."""
+def error_of_padded(
+    actual: Sequence[np.ndarray], expected: Sequence[np.ndarray], frames: int, blank_padding: bool = True
+) -> float:
+    """The error of the real frames.
+
+    Infinity if the frames of the padding are not the reference's symbol; `blank_padding`: the model makes them blanks.
+    """
     if not _has_shapes_of(actual, expected):
         return float("inf")
     error = relative_error([output[:, :frames] for output in actual], [output[:, :frames] for output in expected])
     symbols, blanks = (outputs[0][:, frames:].argmax(-1) for outputs in (actual, expected))
-    return error if np.array_equal(symbols, blanks) else float("inf")
+    return error if not blank_padding or np.array_equal(symbols, blanks) else float("inf")

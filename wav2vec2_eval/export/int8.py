@@ -2,9 +2,9 @@
 """An exported model in int8, by NNCF's post-training quantization, kept only if its WER is as good.
 
 All convolutions stay in float. Quantized completely, wav2vec2-base loses most of its accuracy (published: 1 - WER falls
-from 0.947 to 0.500); with convolutions 1 to 3 in float it loses 0.007. To quantize the others gains nothing: on a
-processor with AMX they run in slow float32 kernels then, and on one without int8 instructions they are as fast in
-float (test/bench/README.md).
+from 0.947 to 0.500); with convolutions 1 to 3 in float it loses 0.007. The others gain nothing from int8 where that was
+measured (test/bench/README.md): with AMX they run in slow float32 kernels then, and without int8 instructions they are
+as fast in float. With VNNI and without AMX it was not measured.
 """
 
 from __future__ import annotations
