@@ -38,6 +38,7 @@ from common import LENGTHS, ROOT, conditions, fast_features, make_model, new_fig
 from peers import (
     BEFORE,
     ENTRIES,
+    MAKERS,
     MODEL,
     SUITE,
     Process,
@@ -175,16 +176,21 @@ class Bench(NamedTuple):
         return Worker(name, setup or self.setup_of(name), self.work / f"logs/{name}.txt", suite)
 
     def make_models(self, names: Sequence[str]) -> None:
-        """Let both checkouts export at the same time. The worker of an engine whose export fails will say so."""
-        processes = []
-        for kind, suite in ((SUITE, None), (BEFORE, self.before)):
-            files = {ENTRIES[name].reads for name in names if (ENTRIES[name].kind == BEFORE) == (kind == BEFORE)}
-            if files - {MODEL}:
-                setup = self.setup_before if kind == BEFORE else self.setup
-                log = self.work / f"logs/make-{kind}.txt"
-                processes.append(Process(["make", sorted(files), setup], log, suite))
-        for process in processes:
-            process.close()
+        """Export with both checkouts: first the graphs, then what is made of them, each file in a process of its own.
+
+        The worker of an engine whose export fails will say so.
+        """
+        wanted = {(ENTRIES[name].kind == BEFORE, ENTRIES[name].reads) for name in names if ENTRIES[name].reads != MODEL}
+        sources = {file: source for file, (source, _) in MAKERS.items()}
+        graphs = {(before, file if sources[file] == MODEL else sources[file]) for before, file in wanted}
+        for files in (graphs, wanted - graphs):
+            processes = []
+            for before, file in sorted(files):
+                suite, setup = (self.before, self.setup_before) if before else (None, self.setup)
+                log = self.work / f"logs/make-{BEFORE if before else SUITE}-{file}.txt"
+                processes.append(Process(["make", [file], setup], log, suite))
+            for process in processes:
+                process.close()
 
 
 # The measurement
