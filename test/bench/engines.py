@@ -33,7 +33,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple, TypeVar
 
-from bound import KINDS, Bound, Rates, Shape, Work, bound_rtfx, median_rates, read_shape, work_per_second
+from bound import KINDS, Bound, Rates, Shape, Work, best_rates, bound_rtfx, read_shape, work_per_second
 from common import LENGTHS, ROOT, conditions, fast_features, make_model, new_figure, new_parser
 from peers import (
     BEFORE,
@@ -307,7 +307,7 @@ class Run:
 
     def rows(self, work: Work) -> Rows:
         """The figures of the engines that took part in all rounds, by title."""
-        rates = median_rates(self.progress.rates)
+        rates = best_rates(self.progress.rates)
         found = [
             summarise(
                 name,
@@ -485,7 +485,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         run.score_demo()
 
     asked = work_per_second(shape, [each.samples for chosen in plans[1:] for each in chosen])
-    rates, rows = median_rates(progress.rates), run.rows(asked)
+    rates, rows = best_rates(progress.rates), run.rows(asked)
     print(*table(rows), "", *bound_lines(asked, rates), "", transcripts_line(rows), sep="\n")
     for each in comparisons(rows):
         print(each.line())

@@ -176,7 +176,8 @@ class Comparison(NamedTuple):
         shown = f"{self.text}: {self.value:.2f}{self.unit}"
         if self.target is None:
             return shown
-        reached = self.value <= self.target if self.at_most else self.value >= self.target
+        value = round(self.value, 2)  # what is shown decides: in its third digit even an equal engine differs
+        reached = value <= self.target if self.at_most else value >= self.target
         limit = "at most " if self.at_most else ""
         return f"{shown}, target {limit}{self.target:g}{self.unit}: {verdict(reached)}"
 

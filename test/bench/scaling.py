@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from bound import Bound, Shape, bound_rtfx, median_rates, read_shape, work_per_second
+from bound import Bound, Shape, best_rates, bound_rtfx, read_shape, work_per_second
 from common import conditions, make_model, new_figure, new_parser
 from engines import CALIBRATION_NOISE, PACKAGES, Bench, with_exports
 from peers import ENTRIES, Round, Setup
@@ -74,7 +74,7 @@ def measure(bench: Bench, names: Sequence[str], shape: Shape, rounds: int) -> It
         for name, results in found.items():
             taken_s = median(result.seconds for result in results[1:])  # the first round is the warm-up
             rtfx = sum(lengths) / SAMPLE_RATE / taken_s
-            most = bound_rtfx(work, median_rates(rates), ENTRIES[name].precision) or 0.0
+            most = bound_rtfx(work, best_rates(rates), ENTRIES[name].precision) or 0.0
             yield Point(ENTRIES[name].title, threads, seconds, rtfx, results[-1].peak_mb, most)
     for process in (*workers.values(), bound):
         process.close()
