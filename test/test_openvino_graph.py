@@ -64,6 +64,23 @@ def test_nothing_is_left_that_nobody_reads(export):
     assert all(not used.isdisjoint(node.output) for node in model.graph.node)
 
 
+def test_what_a_branch_reads_is_kept(export):
+    """An If reads values of the graph around it without naming them as inputs."""
+    model = onnx.load(export)
+    graph = model.graph
+    graph.initializer.append(onnx.numpy_helper.from_array(np.ones(1, np.float32), "one"))
+    graph.node.append(onnx.helper.make_node("Neg", ["one"], ["minus_one"]))
+    result = onnx.helper.make_tensor_value_info("chosen", onnx.TensorProto.FLOAT, [1])
+    branch = onnx.helper.make_graph([onnx.helper.make_node("Neg", ["minus_one"], ["chosen"])], "branch", [], [result])
+    graph.initializer.append(onnx.numpy_helper.from_array(np.array(True), "always"))
+    graph.node.append(onnx.helper.make_node("If", ["always"], ["extra"], then_branch=branch, else_branch=branch))
+    graph.output.append(onnx.helper.make_tensor_value_info("extra", onnx.TensorProto.FLOAT, [1]))
+    expected = infer(model, 720)
+    to_2d(model)
+    assert {"minus_one", "extra"} <= {name for node in graph.node for name in node.output}
+    np.testing.assert_allclose(infer(model, 720), expected, atol=2e-5 * np.abs(expected).max())
+
+
 def test_a_second_time_changes_nothing(export):
     model = onnx.load(export)
     to_2d(model)

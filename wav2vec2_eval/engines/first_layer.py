@@ -23,11 +23,12 @@ In a masked model the positions that are not real get other values than before. 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
 import numpy as np
+
+from .openvino_graph import ints, remove_unread
 
 if TYPE_CHECKING:
     import onnx
@@ -82,7 +83,7 @@ def use_closed_form(model: onnx.ModelProto) -> None:
     for offset, node in enumerate(new.nodes):
         graph.node.insert(place + offset, node)
     graph.initializer.extend(new.constants)
-    _remove_unread(graph)
+    remove_unread(graph)
 
 
 def statistics(model: onnx.ModelProto) -> list[str]:
@@ -93,12 +94,12 @@ def statistics(model: onnx.ModelProto) -> list[str]:
 def _add_closed_form(new: _Nodes, norm: _Norm) -> None:
     """Add the nodes that compute the output of `norm` from its convolution's input and output."""
     convolution, (channels, width) = norm.convolution, norm.weights.shape
-    flat = (1,) * (len(_ints(convolution, "kernel_shape")) - 1)  # the dimension of size 1 in two dimensions, or none
+    flat = (1,) * (len(ints(convolution, "kernel_shape")) - 1)  # the dimension of size 1 in two dimensions, or none
     basis = _cosines(width)
     weights = norm.weights.astype(np.float64) @ basis.T  # (C, k): of each cosine in each channel
 
     cosines = new.constant("cosines", basis.reshape(width, 1, *flat, width))
-    strides = [*flat, _ints(convolution, "strides")[-1]]
+    strides = [*flat, ints(convolution, "strides")[-1]]
     windows = new.convolve("windows", [convolution.input[0], cosines], strides)  # (B, k, P)
     real = norm.real or new.ones_of_one_channel(windows)
     share = new.node("ReduceMean", [real], "share", axes=[-1], keepdims=1)
@@ -216,7 +217,7 @@ def _matches(pattern: Pattern, name: str, producers: Mapping[str, onnx.NodeProto
         node is not None
         and node.op_type == kind
         and len(node.input) == len(inputs)
-        and (kind != "ReduceMean" or (_ints(node, "axes") == [-1] and _value(node, "keepdims", 1) == 1))
+        and (kind != "ReduceMean" or (ints(node, "axes") == [-1] and _value(node, "keepdims", 1) == 1))
         and all(_matches(each, value, producers, values) for each, value in zip(inputs, node.input))
     )
 
@@ -254,9 +255,9 @@ def _read(
         and weights.size == channels * weights.shape[-1]  # one input channel, and a window of one row
         and gamma.size == beta.size == channels
         and np.size(arrays.get("epsilon", [])) == 1
-        and not any(_ints(convolution, "pads") or [1])
-        and set(_ints(convolution, "dilations")) == {1}
-        and _ints(convolution, "kernel_shape") == list(weights.shape[2:])
+        and not any(ints(convolution, "pads") or [1])
+        and set(ints(convolution, "dilations")) == {1}
+        and ints(convolution, "kernel_shape") == list(weights.shape[2:])
         and _value(convolution, "group", 1) == 1
     )
     if not fits:
@@ -277,19 +278,3 @@ def _value(node: onnx.NodeProto, name: str, default: Any = None) -> Any:
     from onnx import helper
 
     return next((helper.get_attribute_value(each) for each in node.attribute if each.name == name), default)
-
-
-def _ints(node: onnx.NodeProto, name: str) -> list[int]:
-    return list(_value(node, name, []))
-
-
-def _remove_unread(graph: onnx.GraphProto) -> None:
-    """Remove nodes and constants whose values are not read any more."""
-    readers = Counter(name for node in graph.node for name in node.input)
-    readers.update(value.name for value in graph.output)
-    for node in reversed(list(graph.node)):  # a node comes after those that it reads
-        if not any(readers[name] for name in node.output):
-            readers.subtract(node.input)
-            graph.node.remove(node)
-    for tensor in [tensor for tensor in graph.initializer if not readers[tensor.name]]:
-        graph.initializer.remove(tensor)

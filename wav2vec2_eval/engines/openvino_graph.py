@@ -8,6 +8,8 @@ sums less exactly, which does not matter below float32. Times and errors are in 
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -35,8 +37,8 @@ def to_2d(model: onnx.ModelProto) -> None:
         if node.op_type == "Unsqueeze":  # (B, T) -> (B, 1, 1, T)
             _set(node, axes=[1, 2])
         elif node.op_type == "Conv":
-            _set(node, kernel_shape=[1, *_ints(node, "kernel_shape")], strides=[1, *_ints(node, "strides")])
-            _set(node, dilations=[1, *_ints(node, "dilations")], pads=[0, 0, 0, 0])
+            _set(node, kernel_shape=[1, *ints(node, "kernel_shape")], strides=[1, *ints(node, "strides")])
+            _set(node, dilations=[1, *ints(node, "dilations")], pads=[0, 0, 0, 0])
         elif node.op_type == "Reshape":  # to and from GroupNorm's groups; each channel is a group, so nothing changes
             _bypass(graph, node)
         for name in node.input:
@@ -46,7 +48,7 @@ def to_2d(model: onnx.ModelProto) -> None:
     squeeze = helper.make_node("Squeeze", [end.input[0]], [f"{end.input[0]}_squeezed"], axes=[2])
     end.input[0] = squeeze.output[0]
     graph.node.insert(list(graph.node).index(end), squeeze)
-    _remove_unused(graph)
+    remove_unread(graph)
 
 
 def _is_feature_extractor(nodes: list[onnx.NodeProto]) -> bool:
@@ -57,7 +59,7 @@ def _is_feature_extractor(nodes: list[onnx.NodeProto]) -> bool:
     return (
         len(convolutions) > 1
         and all({"kernel_shape", "strides", "dilations", "pads"} <= _names(node) for node in convolutions)
-        and all(len(_ints(node, "strides")) == 1 and not any(_ints(node, "pads")) for node in convolutions)
+        and all(len(ints(node, "strides")) == 1 and not any(ints(node, "pads")) for node in convolutions)
         and all(not around.isdisjoint((*node.input, *node.output)) for node in nodes if node.op_type == "Reshape")
     )
 
@@ -75,8 +77,9 @@ def _ancestors(graph: onnx.GraphProto, node: onnx.NodeProto) -> list[onnx.NodePr
     return list(found.values())
 
 
-def _ints(node: onnx.NodeProto, name: str) -> list[int]:
-    return next(list(attribute.ints) for attribute in node.attribute if attribute.name == name)
+def ints(node: onnx.NodeProto, name: str) -> list[int]:
+    """An attribute of a node; empty if the node does not have it."""
+    return next((list(attribute.ints) for attribute in node.attribute if attribute.name == name), [])
 
 
 def _names(node: onnx.NodeProto) -> set[str]:
@@ -98,8 +101,22 @@ def _bypass(graph: onnx.GraphProto, node: onnx.NodeProto) -> None:
     graph.node.remove(node)
 
 
-def _remove_unused(graph: onnx.GraphProto) -> None:
-    """Remove nodes whose outputs are not used; onnxruntime would warn about them."""
-    used = {name for node in graph.node for name in node.input} | {output.name for output in graph.output}
-    for node in [node for node in graph.node if used.isdisjoint(node.output)]:
-        graph.node.remove(node)
+def remove_unread(graph: onnx.GraphProto) -> None:
+    """Remove nodes and constants whose values are not read; onnxruntime would warn about them."""
+    readers = Counter(_reads(graph))
+    for node in reversed(list(graph.node)):  # a node comes after those that it reads
+        if not any(readers[name] for name in node.output):
+            readers.subtract(node.input)
+            graph.node.remove(node)
+    for tensor in [tensor for tensor in graph.initializer if not readers[tensor.name]]:
+        graph.initializer.remove(tensor)
+
+
+def _reads(graph: onnx.GraphProto) -> Iterator[str]:
+    """The names of values wherever they are read, by the branches of an If, too."""
+    yield from (value.name for value in graph.output)
+    for node in graph.node:
+        yield from node.input
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _reads(inner)
