@@ -210,7 +210,7 @@ def pytorch_engine(model: str, threads: int, precision: str, device: str, compil
     from wav2vec2_eval.sources.pytorch_model import load_model
 
     torch.set_num_threads(threads)
-    loaded = load_model(model, dtype=getattr(torch, PRECISIONS[precision]))
+    loaded = load_model(model)
     if compiled:
         loaded.forward = torch.compile(loaded.forward, dynamic=True)
     return PytorchEngine(loaded, open_device(device), precision, threads)
